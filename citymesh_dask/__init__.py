@@ -1,0 +1,1 @@
+"""One watertight city mesh from footprints and LiDAR, larger than memory."""

@@ -1,0 +1,231 @@
+"""Where tasks run: the caller's Dask cluster, a local one of our own, or this process.
+
+An executor takes a graph and gives one future per task; it knows nothing of what the tasks do.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import dask
+from dask.callbacks import Callback
+from dask.delayed import Delayed
+from distributed import Client, LocalCluster, as_completed
+
+from ..errors import OptionError, RunError
+
+Futures = Mapping[str, Any]
+OnDone = Callable[[str], None]
+
+WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": 0.5, "terminate": 0.95}
+"""Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them."""
+
+
+class Executor(Protocol):
+    """Runs a graph."""
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Address of the dashboard, if there is one."""
+        ...
+
+    def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
+        """Begin to run all tasks and return one future per key."""
+        ...
+
+    def wait(self, futures: Futures, on_done: OnDone) -> None:
+        """Return when all futures are done; raise `TaskFailed` for the first that failed."""
+        ...
+
+    def cancel(self, futures: Futures) -> None:
+        """Stop what has not begun."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the executor owns."""
+        ...
+
+
+class TaskFailed(Exception):
+    """A task raised; carries its key, the exception is the cause."""
+
+    def __init__(self, key: str, error: BaseException) -> None:
+        self.key = key
+        self.error = error
+        super().__init__(key, error)
+
+
+class ClusterExecutor:
+    """Runs tasks on a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected client.
+    cluster : distributed.LocalCluster, optional
+        The cluster behind it if it is ours, to be closed with the run.
+    """
+
+    def __init__(self, client: Client, cluster: LocalCluster | None = None) -> None:
+        self._client = client
+        self._cluster = cluster
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Address of the cluster's dashboard."""
+        link: str | None = self._client.dashboard_link
+        return link
+
+    def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
+        """Send the graph to the scheduler; futures are held until the run ends."""
+        futures = self._client.compute(list(graph.values()), optimize_graph=False, retries=retries)
+        return dict(zip(graph, futures, strict=True))
+
+    def wait(self, futures: Futures, on_done: OnDone) -> None:
+        """Follow the futures as they complete."""
+        for future in as_completed(futures.values()):
+            if future.status == "error":
+                raise TaskFailed(future.key, future.exception())
+            if future.status != "finished":
+                raise TaskFailed(future.key, RunError(f"task {future.key}", f"the task was {future.status}"))
+            on_done(future.key)
+
+    def cancel(self, futures: Futures) -> None:
+        """Cancel everything that is not done."""
+        self._client.cancel(list(futures.values()), reason="the run was cancelled")
+
+    def close(self) -> None:
+        """Close the cluster if it is ours."""
+        if self._cluster is not None:
+            self._client.close()
+            self._cluster.close()
+
+
+class LocalExecutor:
+    """Runs tasks in this process, fed from one background thread.
+
+    Parameters
+    ----------
+    scheduler : {"threads", "synchronous"}
+        Dask's own schedulers.
+    n_workers : int
+        Threads for "threads".
+    """
+
+    dashboard_link: str | None = None
+
+    def __init__(self, scheduler: str, n_workers: int) -> None:
+        self._scheduler = scheduler
+        self._n_workers = n_workers
+        self._graph: Mapping[str, Delayed] = {}
+        self._stop = threading.Event()
+
+    def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
+        """Make one future per task; they are fed when `wait` runs the graph."""
+        del retries  # nothing but the task itself can fail in our own process
+        self._graph = graph
+        return {key: concurrent.futures.Future() for key in graph}
+
+    def wait(self, futures: Futures, on_done: OnDone) -> None:
+        """Run the graph to its end, feeding the futures."""
+        running: dict[Any, str] = {}
+
+        def begin(key: Any, *_: Any) -> None:
+            if self._stop.is_set():
+                raise concurrent.futures.CancelledError
+            if key in futures:
+                running[threading.get_ident()] = key
+                futures[key].set_running_or_notify_cancel()
+
+        def end(key: Any, value: Any, *_: Any) -> None:
+            if key in futures:
+                futures[key].set_result(value)
+                on_done(key)
+
+        try:
+            with Callback(pretask=begin, posttask=end), dask.config.set(scheduler=self._scheduler):
+                dask.compute(*self._graph.values(), optimize_graph=False, num_workers=self._n_workers)
+        except concurrent.futures.CancelledError:
+            raise
+        except BaseException as error:
+            raise self._failed(futures, error) from error
+
+    def _failed(self, futures: Futures, error: BaseException) -> TaskFailed:
+        """Find the task that raised: one that began and did not end."""
+        key = next((k for k, future in futures.items() if future.running()), "?")
+        for future in futures.values():
+            if future.running():
+                future.set_exception(error)
+            else:
+                future.cancel()
+        return TaskFailed(key, error)
+
+    def cancel(self, futures: Futures) -> None:
+        """Stop before the next task begins."""
+        self._stop.set()
+        for future in futures.values():
+            future.cancel()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def local_cluster(
+    *, n_workers: int, worker_bytes: int, local_directory: str | None = None
+) -> tuple[Client, LocalCluster]:
+    """Start a memory-limited local cluster: spawned processes, one thread each, on loopback.
+
+    Raises
+    ------
+    RunError
+        If the workers do not start, which most often means a script without a main guard.
+    """
+    with dask.config.set({f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}):
+        try:
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=worker_bytes,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                local_directory=local_directory,
+                silence_logs=50,
+            )
+        except RuntimeError as error:
+            raise RunError(
+                "local cluster",
+                f"its workers did not start ({error})",
+                "worker processes that can import the main script",
+                "put the code of the script under if __name__ == '__main__':",
+            ) from error
+    return Client(cluster), cluster
+
+
+def connect_address(address: str, timeout_seconds: float = 10.0) -> Client:
+    """Return a client of a running scheduler.
+
+    Raises
+    ------
+    RunError
+        If nothing answers at the address in time.
+    """
+    try:
+        return Client(address, timeout=timeout_seconds)
+    except OSError as error:
+        raise RunError(
+            f"scheduler {address}",
+            f"no answer within {timeout_seconds:g} s",
+            "a running Dask scheduler",
+            "check the address and that 'dask scheduler' runs there",
+        ) from error
+
+
+def check_scheduler_name(scheduler: str) -> None:
+    """Refuse a scheduler that does not exist."""
+    names = ("processes", "threads", "synchronous")
+    if scheduler not in names:
+        raise OptionError("option scheduler", repr(scheduler), f"one of {', '.join(names)}")

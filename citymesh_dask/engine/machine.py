@@ -1,0 +1,78 @@
+"""What this machine lets us use: memory, CPUs. Asked honestly, never assumed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+AUTO_SHARE = 0.6
+"""Share of the free memory that ``memory_limit="auto"`` takes."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Resources that a run may use.
+
+    Parameters
+    ----------
+    available_bytes : int
+        The smaller of the free memory and what the control group of this process leaves.
+    cpus : int
+        CPUs that this process may run on.
+    """
+
+    available_bytes: int
+    cpus: int
+
+
+def survey_machine() -> Machine:
+    """Return what the machine and the control groups of this process allow."""
+    free = psutil.virtual_memory().available
+    left = [limit - used for limit, used in _cgroup_memory()]
+    return Machine(max(min([free, *left]), 0), _cpus())
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_memory() -> list[tuple[int, int]]:
+    """Return (limit, used) of every control group above this process that limits memory."""
+    found = []
+    for root, relative, limit_name, used_name in _cgroup_folders():
+        folder = root / relative.lstrip("/")
+        for level in (folder, *folder.parents):
+            if not level.is_relative_to(root):
+                break
+            limit, used = _read_number(level / limit_name), _read_number(level / used_name)
+            if limit is not None and used is not None and limit < 1 << 60:
+                found.append((limit, used))
+    return found
+
+
+def _cgroup_folders() -> list[tuple[Path, str, str, str]]:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, relative = line.split(":", 2)
+        if controllers == "":
+            folders.append((Path("/sys/fs/cgroup"), relative, "memory.max", "memory.current"))
+        elif "memory" in controllers.split(","):
+            root = Path("/sys/fs/cgroup/memory")
+            folders.append((root, relative, "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    return folders
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

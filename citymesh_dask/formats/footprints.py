@@ -1,0 +1,349 @@
+"""Building footprints in vector files: what the headers say, and features read range by range.
+
+Everything that asks pyogrio belongs here. What is done with the polygons is in ``geometry``, and which
+files fit together is decided in ``pipelines``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyogrio
+import pyogrio.errors
+import pyogrio.raw
+import shapely
+
+from ..errors import CRSError, InputError
+from .crs import Bounds, is_geographic, parse_crs, reprojection
+from .vector_integrity import EXPECTED, check_whole, describe_unreadable
+
+Array = npt.NDArray[Any]
+
+_ID_NAMES = ("id", "gml_id", "identificatie", "osm_id", "fid")
+_POLYGON_TYPES = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface")
+_OPEN_TYPES = ("Unknown", "GeometryCollection")
+_SCAN_ROWS = 20_000
+_SAMPLE_ROWS = 1000
+_reading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class FootprintSource:
+    """One layer of one file, as its header describes it.
+
+    Parameters
+    ----------
+    path, layer, driver : str
+        The file, its layer and the GDAL driver that reads it.
+    n_features : int
+        Features, those without geometry included.
+    crs : str or None
+        WKT; None where the file states none, or one that its coordinates contradict.
+    bounds : (xmin, ymin, xmax, ymax) or None
+        Box of the finite coordinates in ``crs``; None where there are none.
+    geometry_type : str
+        As in the header, for example ``MultiPolygon Z``.
+    fields, dtypes : tuple of str
+        Names and NumPy types of the attributes.
+    id_field : str or None
+        Attribute that identifies a feature; None: its number in the file (FID).
+    by_number : bool
+        True where features are found by number: an indexed FlatGeobuf skips by reading otherwise.
+    """
+
+    path: str
+    layer: str
+    driver: str
+    n_features: int
+    crs: str | None
+    bounds: Bounds | None
+    geometry_type: str
+    fields: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    id_field: str | None
+    by_number: bool
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one range, in file order.
+
+    Parameters
+    ----------
+    geometries : (n,) object
+        shapely geometries in two dimensions, None where there is none.
+    unreadable : (n,) bool
+        True where there is a geometry of a kind that shapely does not know.
+    fids : (n,) int64
+        Numbers in the file.
+    columns : dict of str to (n,) array
+        Attributes by name; dates are ISO text, whole numbers with gaps are ``float64``.
+    """
+
+    geometries: Array
+    unreadable: npt.NDArray[np.bool_]
+    fids: npt.NDArray[np.int64]
+    columns: dict[str, Array]
+
+
+def survey_footprints(paths: Iterable[Any], layer: str | None = None) -> tuple[FootprintSource, ...]:
+    """Return what the headers of footprint files say.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files, in the order that becomes the order of the building table.
+    layer : str, optional
+        Layer in every file; needed only where a file has several with polygons.
+
+    Raises
+    ------
+    InputMissingError, InputError
+        If a file is missing, empty, cut off, of another kind, lacks the layer, or holds no polygon. The
+        message names the file.
+    """
+    return tuple(_survey_file(str(path), layer) for path in paths)
+
+
+def read_features(
+    source: FootprintSource, start: int, stop: int, *, columns: Sequence[str] = (), crs: str | None = None
+) -> Features:
+    """Read features ``start:stop`` of a layer, each once and in file order.
+
+    Parameters
+    ----------
+    source : FootprintSource
+        The layer.
+    start, stop : int
+        First and past-the-end feature.
+    columns : sequence of str
+        Attributes to read.
+    crs : str, optional
+        CRS to which geometries are taken; those of a source without a CRS are taken to be in it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read there.
+    """
+    fids, wkb, values = _read_raw(source, start, stop, columns)
+    with np.errstate(invalid="ignore"):  # NaN coordinates are found later, one by one
+        geometries = shapely.force_2d(shapely.from_wkb(wkb, on_invalid="fix"))
+    missing = np.array([item is None for item in wkb], dtype=bool)
+    unreadable = shapely.is_missing(geometries) & ~missing
+    transform = reprojection(source.crs, crs) if source.crs and crs else None
+    if transform is not None:
+        geometries = shapely.transform(geometries, transform)
+    return Features(geometries, unreadable, fids, values)
+
+
+def read_columns(source: FootprintSource, start: int, stop: int, columns: Sequence[str]) -> dict[str, Array]:
+    """Read attributes of features ``start:stop`` without their geometries."""
+    return _read_raw(source, start, stop, columns, geometry=False)[2]
+
+
+def read_ids(source: FootprintSource, start: int, stop: int) -> list[str]:
+    """Return the identifiers of features ``start:stop`` as text, as they stand in the source."""
+    names = (source.id_field,) if source.id_field else ()
+    fids, _, columns = _read_raw(source, start, stop, names, geometry=False)
+    if source.id_field is None:
+        return [str(fid) for fid in fids.tolist()]
+    return [_id_text(value) for value in columns[source.id_field].tolist()]
+
+
+def require_field(source: FootprintSource, name: str, option: str) -> None:
+    """Raise where a source lacks an attribute, with the nearest name that it has.
+
+    Raises
+    ------
+    InputError
+        Naming file, layer, option and attributes.
+    """
+    if name in source.fields:
+        return
+    lower = {field.lower(): field for field in source.fields}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f"did you mean {lower[near[0]]!r}?" if near else "name one of them"
+    found = f"layer {source.layer!r} has no attribute {name!r}"
+    listed = ", ".join(source.fields) or "none at all"
+    raise InputError(source.path, found, f"the attribute of option {option}; it has {listed}", hint)
+
+
+def typical_size(source: FootprintSource) -> float | None:
+    """Return the median of the longer box sides of the first features, units of the file; None if there are none."""
+    geometries = read_features(source, 0, min(source.n_features, _SAMPLE_ROWS)).geometries
+    boxes = shapely.bounds(geometries)
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    return float(np.median((boxes[:, 2:] - boxes[:, :2]).max(axis=1))) if len(boxes) else None
+
+
+def _id_text(value: Any) -> str:
+    if value is None or value != value:  # NaN
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _survey_file(path: str, layer: str | None) -> FootprintSource:
+    check_whole(path)
+    with _gdal(path):
+        layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
+    chosen = _choose_layer(path, layers, layer)
+    with _gdal(path):
+        info = pyogrio.read_info(path, layer=chosen, force_feature_count=True, force_total_bounds=True)
+    names, dtypes = _kept_fields(info)
+    source = FootprintSource(
+        path=path,
+        layer=chosen,
+        driver=str(info["driver"]),
+        n_features=int(info["features"]),
+        crs=_stated_crs(path, info),
+        bounds=_finite_bounds(info["total_bounds"]),
+        geometry_type=str(info["geometry_type"]),
+        fields=names,
+        dtypes=dtypes,
+        id_field=_id_field(names),
+        by_number=info["driver"] == "FlatGeobuf" and bool(info["capabilities"]["random_read"]),
+    )
+    return _checked(source)
+
+
+def _choose_layer(path: str, layers: dict[str, str], layer: str | None) -> str:
+    listed = ", ".join(f"{name} ({kind})" for name, kind in layers.items()) or "none"
+    if layer is not None:
+        if layer not in layers:
+            near = difflib.get_close_matches(layer, layers, n=1)
+            hint = f"did you mean --layer {near[0]}?" if near else "name one of them with --layer"
+            raise InputError(path, f"no layer {layer!r}", f"one of its layers: {listed}", hint)
+        if not _may_hold_polygons(layers[layer]):
+            raise InputError(path, f"layer {layer!r} holds {layers[layer]}, no polygon", EXPECTED, f"layers: {listed}")
+        return layer
+    polygons = [name for name, kind in layers.items() if kind.split(" ")[0] in _POLYGON_TYPES]
+    polygons = polygons or [name for name, kind in layers.items() if _may_hold_polygons(kind)]
+    if not polygons:
+        raise InputError(path, "no polygon in it", EXPECTED, f"its layers: {listed}")
+    if len(polygons) > 1:
+        raise InputError(path, f"{len(polygons)} layers with polygons: {listed}", "one", "name it with --layer")
+    return polygons[0]
+
+
+def _may_hold_polygons(kind: str) -> bool:
+    return kind.split(" ")[0] in (*_POLYGON_TYPES, *_OPEN_TYPES)
+
+
+def _kept_fields(info: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the attributes that a table can hold: all but raw bytes."""
+    rows = zip(info["fields"], info["dtypes"], info["ogr_types"], strict=True)
+    kept = [(str(name), str(dtype)) for name, dtype, kind in rows if kind != "OFTBinary"]
+    return tuple(name for name, _ in kept), tuple(dtype for _, dtype in kept)
+
+
+def _id_field(fields: Sequence[str]) -> str | None:
+    lower = {field.lower(): field for field in reversed(fields)}
+    return next((lower[name] for name in _ID_NAMES if name in lower), None)
+
+
+def _stated_crs(path: str, info: dict[str, Any]) -> str | None:
+    """Return the CRS as WKT; None where coordinates contradict it (GeoJSON without one counts as degrees)."""
+    if not info["crs"]:
+        return None
+    try:
+        text = str(parse_crs(str(info["crs"]), path).to_wkt())
+    except CRSError:
+        return None
+    bounds = _finite_bounds(info["total_bounds"])
+    if bounds is not None and is_geographic(text) and not _within_degrees(bounds):
+        return None
+    return text
+
+
+def _within_degrees(bounds: Bounds) -> bool:
+    return bounds[0] >= -361 and bounds[2] <= 361 and bounds[1] >= -91 and bounds[3] <= 91
+
+
+def _finite_bounds(bounds: Sequence[float] | None) -> Bounds | None:
+    if bounds is None or not all(math.isfinite(value) for value in bounds):
+        return None
+    x0, y0, x1, y1 = (float(value) for value in bounds)
+    return (x0, y0, x1, y1)
+
+
+def _checked(source: FootprintSource) -> FootprintSource:
+    """Return the source, its bounds made finite; raise where it is cut off or holds no polygon."""
+    if source.n_features == 0:
+        return source
+    if source.driver == "FlatGeobuf":
+        _read_raw(source, source.n_features - 1, source.n_features, ())  # its header does not tell its length
+    if source.bounds is None or source.geometry_type.split(" ")[0] not in _POLYGON_TYPES:
+        return _scanned(source)
+    return source
+
+
+def _scanned(source: FootprintSource) -> FootprintSource:
+    """Look for polygons, and for the box of finite coordinates where the header gives none."""
+    boxes: list[Array] = []
+    has_polygon = False
+    for start in range(0, source.n_features, _SCAN_ROWS):
+        geometries = read_features(source, start, min(start + _SCAN_ROWS, source.n_features)).geometries
+        has_polygon = has_polygon or bool((shapely.get_dimensions(geometries) == 2).any())
+        bounds = shapely.bounds(geometries)
+        boxes.append(bounds[np.isfinite(bounds).all(axis=1)])
+        if has_polygon and source.bounds is not None:
+            return source
+    if not has_polygon:
+        raise InputError(source.path, f"no polygon in layer {source.layer!r}", EXPECTED, "give the file of footprints")
+    found = np.concatenate(boxes)
+    if not len(found):
+        return source
+    low, high = found[:, :2].min(axis=0), found[:, 2:].max(axis=0)
+    bounds_found = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return dataclasses.replace(source, bounds=bounds_found)
+
+
+def _read_raw(
+    source: FootprintSource, start: int, stop: int, columns: Sequence[str], *, geometry: bool = True
+) -> tuple[npt.NDArray[np.int64], Array, dict[str, Array]]:
+    """Read FIDs, WKB and attributes; the number of features read must be the number asked for."""
+    where: dict[str, Any] = (
+        {"fids": np.arange(start, stop)} if source.by_number else {"skip_features": start, "max_features": stop - start}
+    )
+    with _gdal(source.path):
+        meta, fids, wkb, values = pyogrio.raw.read(
+            source.path,
+            layer=source.layer,
+            columns=list(columns),
+            read_geometry=geometry,
+            return_fids=True,
+            datetime_as_string=True,
+            **where,
+        )
+    if len(fids) != stop - start:
+        found = f"features {start} to {stop - 1} were asked for, {len(fids)} came"
+        raise InputError(source.path, found, f"{source.n_features} features as its header says", "is the file whole?")
+    return fids, wkb, dict(zip((str(name) for name in meta["fields"]), values, strict=True))
+
+
+@contextmanager
+def _gdal(path: str) -> Iterator[None]:
+    """Turn what GDAL raises into an error that names the file, and silence what it murmurs.
+
+    One thread at a time: Python's warning filters are global to the process.
+    """
+    with _reading, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            found = f"text that is not in its stated encoding: {error.reason}"
+            raise InputError(path, found, EXPECTED, "name the right encoding in its .cpg file") from error
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            raise describe_unreadable(path, str(error)) from error

@@ -1,0 +1,144 @@
+"""What the outlines say about buildings: area, perimeter, terrain along the walls.
+
+Measures only; they are exact, or sums of integers, so that neither the order of the pieces nor the
+pack of a building matters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from ..outlines import Float64, Int32, Int64, Outlines, Pieces
+from ..tiles import MESH_UNITS
+from .bisection import piece_length
+from .terrain import HeightField, height_at
+
+_SAMPLES_PER_CELL = 4
+
+
+@dataclass(frozen=True)
+class OutlineMeasures:
+    """Measures of the buildings of a pack; a building of several parts may stand in several packs.
+
+    Parameters
+    ----------
+    rows : (n,) int64
+        Rows of the building table, ascending.
+    terrain_low, terrain_high : (n,) int32
+        Millimetres; lowest and highest terrain along the outline, walls to neighbours included.
+    doubled_area : (n,) int64
+        Twice the area, square outline units.
+    perimeter : (n,) float64
+        Metres, walls to neighbours and to the world beyond the frame included.
+    """
+
+    rows: Int64
+    terrain_low: Int32
+    terrain_high: Int32
+    doubled_area: Int64
+    perimeter: Float64
+
+
+def measure_outlines(outlines: Outlines, pieces: Pieces, terrain: HeightField) -> OutlineMeasures:
+    """Measure the buildings of a pack along their outlines.
+
+    Parameters
+    ----------
+    outlines : Outlines
+        Outlines of the pack, outline units.
+    pieces : Pieces
+        The same after subdivision.
+    terrain : HeightField
+        Terrain; its window holds the pack.
+
+    Returns
+    -------
+    OutlineMeasures
+        Terrain heights are sampled along every piece, both ends included, no farther apart than a
+        quarter of a terrain cell.
+    """
+    edge_labels, edges = outlines.edges[:, 2:], outlines.edges[:, :2]
+    rows, numbers = np.unique(edge_labels, return_inverse=True)
+    n_outside = int(np.searchsorted(rows, 0))
+    doubled = _doubled_areas(outlines.points, edges, numbers.reshape(-1, 2), len(rows))
+    sides = np.searchsorted(rows, np.stack([pieces.left, pieces.right], axis=1))
+    length = _summed_lengths(pieces.points, pieces.ends, sides, len(rows))
+    low, high = _terrain_along(pieces, sides, len(rows), terrain)
+    mine = slice(n_outside, None)
+    return OutlineMeasures(rows[mine], low[mine], high[mine], doubled[mine], length[mine] / MESH_UNITS)
+
+
+def _doubled_areas(points: Int64, edges: Int64, sides: Int64, count: int) -> Int64:
+    """Sum the cross products of edges (the shoelace formula), relative to the first point."""
+    doubled = np.zeros(count, np.int64)
+    if len(edges):
+        # Coordinates of a whole city would overflow, those of a pack do not.
+        local = points - points[edges[0, 0]]
+        a, b = local[edges[:, 0]], local[edges[:, 1]]
+        cross = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+        np.add.at(doubled, sides[:, 0], cross)
+        np.subtract.at(doubled, sides[:, 1], cross)
+    return doubled
+
+
+def _terrain_along(pieces: Pieces, sides: Int64, count: int, terrain: HeightField) -> tuple[Int32, Int32]:
+    grid = terrain.lattice
+    low, high = np.full(count, 2**31 - 1, np.int32), np.full(count, -(2**31), np.int32)
+    step = min(grid.dx, grid.dy) / _SAMPLES_PER_CELL
+    place = np.array([grid.x0, grid.y0, grid.dx, grid.dy])
+    first = (terrain.first_row, terrain.first_col)
+    _sample_pieces(pieces.points, pieces.ends, sides, step, terrain.heights, first, place, low, high)
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def _sample_pieces(
+    points: Int64,
+    ends: Int32,
+    sides: Int64,
+    step: float,
+    heights: Int32,
+    first: tuple[int, int],
+    place: Float64,
+    low: Int32,
+    high: Int32,
+) -> None:
+    """Lower ``low`` and raise ``high`` to the terrain along every piece, for the labels on both sides."""
+    for k in range(len(ends)):
+        a = ends[k, 0]
+        b = ends[k, 1]
+        # From the smaller end, so that the samples do not depend on the direction of the piece.
+        if points[a, 0] > points[b, 0] or (points[a, 0] == points[b, 0] and points[a, 1] > points[b, 1]):
+            a, b = b, a
+        x = points[a, 0] / MESH_UNITS
+        y = points[a, 1] / MESH_UNITS
+        dx = points[b, 0] / MESH_UNITS - x
+        dy = points[b, 1] / MESH_UNITS - y
+        count = max(int(math.ceil(math.sqrt(dx * dx + dy * dy) / step)), 1)
+        for i in range(count + 1):
+            part = i / count
+            height = height_at(
+                heights, first[0], first[1], place[0], place[1], place[2], place[3], x + part * dx, y + part * dy
+            )
+            level = np.int32(np.rint(height * 1000.0))
+            for side in range(2):
+                label = sides[k, side]
+                low[label] = min(low[label], level)
+                high[label] = max(high[label], level)
+
+
+@njit(cache=True, nogil=True)
+def _summed_lengths(points: Int64, ends: Int32, sides: Int64, count: int) -> Int64:
+    """Sum the lengths of pieces, as whole mesh units, for the labels on both sides."""
+    total = np.zeros(count, np.int64)
+    for k in range(len(ends)):
+        a = ends[k, 0]
+        b = ends[k, 1]
+        length = np.int64(np.rint(piece_length(points[a, 0], points[a, 1], points[b, 0], points[b, 1])))
+        total[sides[k, 0]] += length
+        total[sides[k, 1]] += length
+    return total

@@ -1,0 +1,206 @@
+"""Outlines cut into the pieces that every tile sees alike, and what is known about them.
+
+Outlines are halved canonically (see `citymesh_dask.geometry.bisection`) down to the mesh size and
+to the distance of the nearest foreign feature; the pieces of an edge depend on nothing farther
+away, so that it does not matter in which pack a building stands. Measures of buildings along their
+pieces are in `citymesh_dask.geometry.outline_measures`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from ..outlines import GROUND, Bool, Float64, Int8, Int32, Int64, Outlines, Pieces
+from ..tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box
+from .bisection import bisect_edges, feature_reach, lengths_at_points, shortest_pieces
+from .domain_frame import frame_sides
+from .fillers import filler_spacing
+from .segment_grid import segment_grid
+
+DIVIDED_VERTICES = 20_000
+"""Clusters with more outline vertices are shared out like ground; a constant of the rules."""
+DIVIDED_EXTENT = 500.0
+"""Clusters wider or higher than this (metres) are shared out like ground; a constant of the rules."""
+WALL_STEPS = 4
+"""Walls are meshed at multiples of the mesh size divided by at most two to this power."""
+_WALL_RATIO = 1.5
+"""Height of wall triangles over the mean length of the pieces that they stand on."""
+
+
+@dataclass(frozen=True)
+class MeshSizes:
+    """Edge lengths of triangles, metres.
+
+    Parameters
+    ----------
+    ground : float
+        On terrain.
+    building : float
+        On roofs and walls.
+    """
+
+    ground: float
+    building: float
+
+    @property
+    def open_piece(self) -> float:
+        """Longest outline piece with ground on a side."""
+        return min(self.ground, self.building)
+
+
+def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, sizes: MeshSizes) -> Pieces:
+    """Cut the outlines of a pack into pieces.
+
+    Parameters
+    ----------
+    outlines : Outlines
+        Outline units; groups that touch neither one another nor those of other packs.
+    foreign : (k, 4) int64
+        x, y of both ends of other packs' edges, outline units; all those within
+        `reach_of_features` of the outlines must be there, others do no harm.
+    frame : Box
+        Frame of the domain, outline units.
+    sizes : MeshSizes
+        Asked edge lengths.
+
+    Returns
+    -------
+    Pieces
+        Mesh units. Pieces follow the edges; clusters are numbered as they appear.
+    """
+    ends = outlines.edges[:, :2]
+    labels = outlines.edges[:, 2:]
+    points = outlines.points * MESH_PER_OUTLINE
+    group = np.repeat(np.arange(len(outlines.edge_start) - 1), np.diff(outlines.edge_start))
+    cluster = _clusters(group, labels)
+    boxes, divided = _cluster_boxes(points, ends, cluster)
+    limits = _piece_limits(labels, cluster, divided, sizes)
+    features = np.concatenate([outlines.points[ends].reshape(-1, 4), foreign.reshape(-1, 4), frame_sides(frame)])
+    grid = segment_grid(features * MESH_PER_OUTLINE, _grown_box(points, limits.max(initial=0.0)))
+    nothing = np.full(len(points), np.inf)
+    points, pieces, parents = bisect_edges(points, ends, limits, shortest_pieces(limits), nothing, grid)
+    graded = (labels == GROUND).any(axis=1) | _flag_of(cluster, divided)
+    total, count, least = lengths_at_points(points, pieces, graded[parents])
+    return Pieces(
+        points=points,
+        ends=pieces,
+        left=labels[parents, 0],
+        right=labels[parents, 1],
+        cluster=cluster[parents],
+        boxes=boxes,
+        divided=divided,
+        spacing=least / MESH_UNITS,
+        wall_step=_wall_steps(total, count, sizes.building),
+    )
+
+
+def reach_of_features(outlines: Outlines, sizes: MeshSizes) -> int:
+    """Return how far from its edges the pieces of a pack depend on features, outline units."""
+    longest = sizes.building * OUTLINE_UNITS
+    if len(outlines.edges):
+        span = outlines.points[outlines.edges[:, 0]] - outlines.points[outlines.edges[:, 1]]
+        longest = min(longest, float(np.hypot(span[:, 0], span[:, 1]).max()))
+    return int(feature_reach(longest)) + 2
+
+
+def _grown_box(points: Int64, longest: float) -> Box:
+    """Return the box of all positions that a piece of at most some length can depend on."""
+    if len(points) == 0:
+        return (0, 0, 0, 0)
+    reach = int(feature_reach(longest)) + 2
+    (x0, y0), (x1, y1) = (points.min(axis=0) - reach).tolist(), (points.max(axis=0) + reach).tolist()
+    return (x0, y0, x1, y1)
+
+
+def _clusters(group: npt.NDArray[np.intp], labels: Int64) -> Int32:
+    """Return the cluster of each edge; -1 where it bounds no building.
+
+    Nodes are (group, building): a feature whose parts stand in different groups is one building,
+    but not one cluster.
+    """
+    is_building = labels >= 0
+    if not is_building.any():
+        return np.full(len(labels), -1, np.int32)
+    _, compact = np.unique(labels, return_inverse=True)
+    keys = group[:, None] * (int(compact.max()) + 1) + compact.reshape(labels.shape)
+    _, nodes = np.unique(keys, return_inverse=True)
+    nodes = nodes.reshape(labels.shape)
+    root = _joined(int(nodes.max()) + 1, nodes[is_building.all(axis=1)])
+    own = np.where(is_building[:, 0], nodes[:, 0], nodes[:, 1])
+    result = np.full(len(labels), -1, np.int32)
+    some = is_building.any(axis=1)
+    roots, first, numbers = np.unique(root[own[some]], return_index=True, return_inverse=True)
+    rank = np.empty(len(roots), np.int32)
+    rank[np.argsort(first)] = np.arange(len(roots), dtype=np.int32)
+    result[some] = rank[numbers]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _joined(count: int, pairs: Int64) -> Int64:
+    """Return the smallest member of each node's set (union-find with path halving)."""
+    parent = np.arange(count)
+    for k in range(len(pairs)):
+        a = pairs[k, 0]
+        b = pairs[k, 1]
+        while parent[a] != a:
+            parent[a] = parent[parent[a]]
+            a = parent[a]
+        while parent[b] != b:
+            parent[b] = parent[parent[b]]
+            b = parent[b]
+        if a < b:
+            parent[b] = a
+        else:
+            parent[a] = b
+    for node in range(count):
+        parent[node] = parent[parent[node]]
+    return parent
+
+
+def _cluster_boxes(points: Int64, ends: Int64, cluster: Int32) -> tuple[Int64, Bool]:
+    """Return the bounding box of each cluster and whether it is so large that it is divided."""
+    count = int(cluster.max(initial=-1)) + 1
+    some = cluster >= 0
+    at = np.repeat(cluster[some], 2)
+    corners = points[ends[some].ravel()]
+    boxes = np.empty((count, 4), np.int64)
+    boxes[:, :2] = np.iinfo(np.int64).max
+    boxes[:, 2:] = np.iinfo(np.int64).min
+    for axis in range(2):
+        np.minimum.at(boxes[:, axis], at, corners[:, axis])
+        np.maximum.at(boxes[:, axis + 2], at, corners[:, axis])
+    of_point = np.full(len(points), -1)
+    of_point[ends[some].ravel()] = at
+    vertices = np.bincount(of_point[of_point >= 0], minlength=count)
+    extent = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
+    return boxes, (vertices > DIVIDED_VERTICES) | (extent > DIVIDED_EXTENT * MESH_UNITS)
+
+
+def _flag_of(cluster: Int32, flags: Bool) -> Bool:
+    return np.append(flags, False)[cluster]  # cluster -1 takes the appended one
+
+
+def _piece_limits(labels: Int64, cluster: Int32, divided: Bool, sizes: MeshSizes) -> Float64:
+    """Return the longest piece of each edge, mesh units."""
+    is_open = (labels == GROUND).any(axis=1)
+    limits = np.where(is_open, sizes.open_piece, sizes.building)
+    # The coarse triangulation is local only if no constraint is longer than its lattice is wide.
+    coarse = _flag_of(cluster, divided)
+    limits[coarse] = np.minimum(limits[coarse], filler_spacing(sizes.ground))
+    return limits * MESH_UNITS
+
+
+def _wall_steps(total: Int64, count: Int64, building_size: float) -> Int8:
+    """Return round(log2(h / (1.5 mean length))) within 0..4, by comparing squares.
+
+    A logarithm may differ in its last bit between machines, a product does not.
+    """
+    ratio = building_size * MESH_UNITS * count / (_WALL_RATIO * np.maximum(total, 1))
+    thresholds = 2.0 ** (2 * np.arange(WALL_STEPS) + 1)
+    steps: Int8 = (ratio[:, None] ** 2 >= thresholds).sum(axis=1).astype(np.int8)
+    return steps

@@ -1,0 +1,217 @@
+"""Tasks that number all vertices and write the final arrays, each output chunk once by one task."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from ...engine.tree import tree_levels
+from ...geometry.boundary import close_rim
+from ...geometry.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
+from ...outlines import Int32, Int64
+from ...store.chunks import Array, read_metadata, read_rows
+from ...store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
+from ...store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
+from .job import CityJob, load_job
+from .meshes import boundary_name, defect_facts, read_boundary, seam_name
+
+NUMBERING = "numbering"
+RIM_SEAMS = "seams/rim"
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Where each tile's vertices and faces stand in the final arrays.
+
+    Parameters
+    ----------
+    offsets : (t + 1,) int64
+        First vertex of each tile.
+    faces : (t + 1,) int64
+        First face of each tile.
+    n_interior : (t,) int64
+        Interior vertices of each tile.
+    """
+
+    offsets: Int64
+    faces: Int64
+    n_interior: Int64
+
+
+def partial_store(job: CityJob) -> Path:
+    """Return where the store is built: beside its final name."""
+    out = Path(job.out)
+    return out.with_name(f".{out.name}.partial")
+
+
+def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:
+    """Close the rim, count what every tile owns and prepare the final arrays.
+
+    Writes groups ``seams/rim`` and ``numbering``; returns the certificate of the reduction.
+    """
+    del index  # one task
+    job = load_job(job_path)
+    root = len(tree_levels(len(job.tiling), job.fan_in))
+    rim = close_rim(read_boundary(job, boundary_name(root, 0)), job.domain.mesh_frame)
+    job.scratch.write(RIM_SEAMS, {"seams": rim.seams})
+    tiles = range(len(job.tiling))
+    sizes = [_tile_sizes(job, tile) for tile in tiles]
+    n_interior = np.array([interior for interior, _ in sizes], np.int64)
+    owned = np.array([owned_tail(tile, _tail_rows(job, tile)).sum() for tile in tiles], np.int64)
+    offsets = vertex_offsets(n_interior, owned)
+    faces = np.concatenate([[0], np.cumsum([count for _, count in sizes])]).astype(np.int64)
+    job.scratch.write(NUMBERING, {"offsets": offsets, "faces": faces, "n_interior": n_interior})
+    create_mesh_arrays(partial_store(job), int(offsets[-1]), int(faces[-1]))
+    return {
+        "vertices": int(offsets[-1]),
+        "faces": int(faces[-1]),
+        "rim_length": rim.length,
+        "frame_length": rim.frame_length,
+        "defects": defect_facts(job, rim.defects),
+        "n_defects": len(rim.defects),
+    }
+
+
+def _tile_sizes(job: CityJob, tile: int) -> tuple[int, int]:
+    """Return the interior vertices and the faces of a tile, from its metadata."""
+    folder = job.scratch.root / f"tiles/{tile:05d}"
+    n_vertices = int(read_metadata(folder / "vertices")["shape"][0])
+    tail = int(read_metadata(job.scratch.root / boundary_name(0, tile) / "keys")["shape"][0])
+    return n_vertices - tail, int(read_metadata(folder / "faces")["shape"][0])
+
+
+def _tail_rows(job: CityJob, tile: int) -> Int32:
+    """Return the seam rows of a tile from all nodes above it and from the rim."""
+    names, node = [], tile
+    for level in range(1, len(tree_levels(len(job.tiling), job.fan_in)) + 1):
+        node //= job.fan_in
+        names.append(seam_name(level, node))
+    return tail_rows(tile, [_seams(str(job.scratch.root), name) for name in (*names, RIM_SEAMS)])
+
+
+@functools.lru_cache(maxsize=64)
+def _seams(root: str, name: str) -> Int32:
+    return read_rows(Path(root) / name / "seams")
+
+
+def assemble(job_path: str, n_tasks: int, index: int) -> dict[str, Any]:
+    """Write a run of output chunks of the final mesh arrays.
+
+    The chunks of faces (with markers and building) come first, then those of vertices; task
+    ``index`` of ``n_tasks`` takes an even share of them.
+    """
+    job = load_job(job_path)
+    numbering = read_numbering(job)
+    n_face_chunks = -(-int(numbering.faces[-1]) // FACE_CHUNK_ROWS)
+    total = n_face_chunks + -(-int(numbering.offsets[-1]) // VERTEX_CHUNK_ROWS)
+    written = 0
+    for chunk in range(index * total // n_tasks, (index + 1) * total // n_tasks):
+        if chunk < n_face_chunks:
+            written += write_faces(job, numbering, chunk)
+        else:
+            written += write_vertices(job, numbering, chunk - n_face_chunks)
+    return {"bytes": written}
+
+
+def read_numbering(job: CityJob) -> Numbering:
+    """Read where each tile's vertices and faces go."""
+    return Numbering(*(job.scratch.read(NUMBERING, name) for name in ("offsets", "faces", "n_interior")))
+
+
+def write_faces(job: CityJob, numbering: Numbering, chunk: int) -> int:
+    """Write one chunk of faces, markers and building; return the bytes."""
+    start = chunk * FACE_CHUNK_ROWS
+    stop = min(start + FACE_CHUNK_ROWS, int(numbering.faces[-1]))
+    faces = np.empty((stop - start, 3), face_dtype(int(numbering.offsets[-1])))
+    markers = np.empty(stop - start, np.int32)
+    for tile, low, high in tiles_of(numbering.faces, start, stop):
+        first = int(numbering.faces[tile])
+        rows = slice(low - start, high - start)
+        local = job.scratch.read(f"tiles/{tile:05d}", "faces", low - first, high - first)
+        ids = _tail_ids(job, numbering, tile).astype(faces.dtype)
+        renumber(local, faces[rows], int(numbering.offsets[tile]), int(numbering.n_interior[tile]), ids)
+        markers[rows] = job.scratch.read(f"tiles/{tile:05d}", "markers", low - first, high - first)
+    building = building_of(markers, job.n_rows)
+    path = partial_store(job)
+    columns: dict[str, Array] = {"faces": faces, "markers": markers, "building": building}
+    return sum(write_mesh_chunk(path, name, chunk, rows) for name, rows in columns.items())
+
+
+def write_vertices(job: CityJob, numbering: Numbering, chunk: int) -> int:
+    """Write one chunk of vertices; return the bytes."""
+    start = chunk * VERTEX_CHUNK_ROWS
+    stop = min(start + VERTEX_CHUNK_ROWS, int(numbering.offsets[-1]))
+    vertices = np.empty((stop - start, 3))
+    for tile, low, high in tiles_of(numbering.offsets, start, stop):
+        first, interior = int(numbering.offsets[tile]), int(numbering.n_interior[tile])
+        low_index, high_index = low - first, high - first
+        name = f"tiles/{tile:05d}"
+        inner = job.scratch.read(name, "vertices", low_index, min(high_index, interior))
+        rows = [inner] if low_index < interior else []
+        if high_index > interior:
+            tail = job.scratch.read(name, "vertices", interior)[owned_tail(tile, _tail_rows(job, tile))]
+            rows.append(tail[max(low_index - interior, 0) : high_index - interior])
+        vertices[low - start : high - start] = np.concatenate(rows)
+    return write_mesh_chunk(partial_store(job), "vertices", chunk, vertices)
+
+
+def tiles_of(offsets: Int64, start: int, stop: int) -> list[tuple[int, int, int]]:
+    """Return (tile, low, high) for the tiles whose rows ``offsets[tile]:offsets[tile + 1]`` meet a range.
+
+    >>> tiles_of(np.array([0, 4, 4, 10]), 2, 6)
+    [(0, 2, 4), (2, 4, 6)]
+    """
+    found = []
+    tile = int(np.searchsorted(offsets, start, side="right")) - 1
+    while tile < len(offsets) - 1 and offsets[tile] < stop:
+        low, high = max(start, int(offsets[tile])), min(stop, int(offsets[tile + 1]))
+        if low < high:
+            found.append((tile, low, high))
+        tile += 1
+    return found
+
+
+def _tail_ids(job: CityJob, numbering: Numbering, tile: int) -> Int64:
+    rows = _tail_rows(job, tile)
+    ranks = {owner: owned_ranks(owned_tail(owner, _tail_rows(job, owner))) for owner in owner_tiles(rows)}
+    return tail_ids(rows, offsets=numbering.offsets, n_interior=numbering.n_interior, ranks=ranks)
+
+
+@njit(cache=True, nogil=True)
+def renumber(
+    local: Int32, out: npt.NDArray[np.integer[Any]], offset: int, n_interior: int, ids: npt.NDArray[np.integer[Any]]
+) -> None:
+    """Write global vertex numbers: one addition per corner, a table for the tile's tail.
+
+    Parameters
+    ----------
+    local : (k, 3) int32
+        Faces of a tile.
+    out : (k, 3) int32 or int64
+        Filled with the global numbers.
+    offset : int
+        Global number of the tile's first vertex.
+    n_interior : int
+        Local numbers below this are the tile's own.
+    ids : (n_tail,) int32 or int64
+        Global numbers of the tail.
+    """
+    for face in range(len(local)):
+        for corner in range(3):
+            vertex = local[face, corner]
+            out[face, corner] = offset + vertex if vertex < n_interior else ids[vertex - n_interior]
+
+
+def building_of(markers: Int32, n_rows: int) -> Int32:
+    """Return the row of the building table for each marker, -1 where there is no building.
+
+    >>> building_of(np.array([-2, 0, 1, 2, 3, -3], dtype=np.int32), 2).tolist()
+    [-1, 0, 1, 0, 1, -1]
+    """
+    return np.where(markers < 0, -1, markers % max(n_rows, 1)).astype(np.int32)

@@ -1,0 +1,115 @@
+"""Task that reads a range of footprints, and what the tasks know together about the building table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...formats.footprints import Features, FootprintSource, read_features
+from ...geometry.polygons import PreparedFootprints, prepare_footprints
+from ...options import CityOptions
+from ...outcomes import Outcome
+from .attributes import gaps, may_have_gaps, numbers, read_table, table_columns
+from .job import CityJob, load_job
+
+Array = npt.NDArray[Any]
+
+HEIGHTS = {"roof": "roof_field", "height": "height_field", "ground": "ground_field"}
+"""Arrays of heights, and the option that names the attribute of each."""
+
+
+def read_footprints(job_path: str, index: int) -> dict[str, Any]:
+    """Read range ``index`` of the footprints into scratch group ``footprints/{index:05d}``.
+
+    The group holds the arrays of `Parts`, ``boxes``, and per feature ``status``, ``repair``, ``roof``,
+    ``height`` and ``ground`` (metres, NaN where no attribute says).
+
+    Returns
+    -------
+    dict
+        ``features``, ``parts`` and ``outcomes``, the number of features by `Outcome` name.
+    """
+    job = load_job(job_path)
+    task = job.footprint_ranges[index]
+    source = job.survey.footprints[task.source]
+    features = read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
+    prepared = prepare_footprints(features.geometries, job.domain)
+    prepared.status[features.unreadable] = Outcome.SKIPPED_NOT_A_POLYGON
+    summary = _summary(prepared)
+    attributes = {
+        "first_row": task.first_row,
+        "n_features": task.stop - task.start,
+        "box": _union(prepared.boxes),
+        "gaps": gaps(source, {name: features.columns[name] for name in may_have_gaps(source)}),
+        **summary,
+    }
+    arrays = {**_part_arrays(prepared, task.first_row), **_heights(features, source, job.options)}
+    job.scratch.write(footprint_group(index), arrays, attributes)
+    return summary
+
+
+def footprint_group(index: int) -> str:
+    """Return the name of the scratch group of a range."""
+    return f"footprints/{index:05d}"
+
+
+def kept_columns(job: CityJob) -> dict[str, dict[str, Any]]:
+    """Return the source attributes that the building table keeps (`table_columns`); all ranges must be read."""
+    found: set[tuple[int, str]] = set()
+    for index, task in enumerate(job.footprint_ranges):
+        for name in job.scratch.attributes(footprint_group(index))["gaps"]:
+            found.add((task.source, name))
+    return table_columns(job.survey.footprints, found)
+
+
+def read_kept_columns(job: CityJob, index: int, columns: dict[str, dict[str, Any]]) -> dict[str, Array]:
+    """Return ``id`` and the kept attributes of range ``index``; ``columns`` comes from `kept_columns`."""
+    task = job.footprint_ranges[index]
+    source = job.survey.footprints[task.source]
+    return read_table(source, task.start, task.stop, place=task.source, columns=columns)
+
+
+def _columns(source: FootprintSource, options: CityOptions) -> list[str]:
+    """Return the attributes that the task must see: heights, and those that may have gaps."""
+    named = [getattr(options, option) for option in HEIGHTS.values()]
+    return list(dict.fromkeys([*filter(None, named), *may_have_gaps(source)]))
+
+
+def _heights(features: Features, source: FootprintSource, options: CityOptions) -> dict[str, Array]:
+    arrays = {}
+    for array, option in HEIGHTS.items():
+        name = getattr(options, option)
+        if name is None:
+            arrays[array] = np.full(len(features.fids), np.nan)
+        else:
+            where = f"{source.path}, attribute {name!r} (option {option})"
+            arrays[array] = numbers(features.columns[name], where) * options.z_scale
+    return arrays
+
+
+def _part_arrays(prepared: PreparedFootprints, first_row: int) -> dict[str, Array]:
+    parts = prepared.parts
+    return {
+        "rows": parts.rows + first_row,
+        "ring_start": parts.ring_start,
+        "point_start": parts.point_start,
+        "points": parts.points,
+        "boxes": prepared.boxes,
+        "status": prepared.status,
+        "repair": prepared.repair,
+    }
+
+
+def _summary(prepared: PreparedFootprints) -> dict[str, Any]:
+    codes = np.where(prepared.status == Outcome.MESHED, prepared.repair, prepared.status)
+    outcomes = Counter(Outcome(code).name for code in codes.tolist())
+    return {"features": len(codes), "parts": len(prepared.parts), "outcomes": dict(sorted(outcomes.items()))}
+
+
+def _union(boxes: Array) -> list[int] | None:
+    if not len(boxes):
+        return None
+    return [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]

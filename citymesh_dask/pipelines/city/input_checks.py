@@ -1,0 +1,204 @@
+"""Do the inputs of a city fit one another? Combinations, boxes, fields and units, asked before the first task."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import InputError
+from ...formats.crs import Bounds, looks_like_feet
+from ...formats.footprints import FootprintSource, read_columns, require_field
+from ...options import CityOptions
+from .attributes import numbers
+
+_LARGEST_EXTENT_M = 1_000_000.0
+_SAMPLE_ROWS = 1000
+_FEET_WORDS = ("ft", "feet", "foot")
+HEIGHT_FIELDS = ("roof_field", "height_field", "ground_field")
+"""Options that name an attribute with heights."""
+
+
+@dataclass(frozen=True)
+class CombinationRule:
+    """One rule on which inputs and options must come together.
+
+    Parameters
+    ----------
+    when : tuple of str
+        The rule holds where all of these are given.
+    unless : tuple of str
+        It does not hold where one of these is given.
+    any_of : tuple of str
+        One of these must be given then.
+    found, advice : str
+        The message where none is.
+    """
+
+    when: tuple[str, ...]
+    unless: tuple[str, ...]
+    any_of: tuple[str, ...]
+    found: str
+    advice: str
+
+
+_EVIDENCE = ("points", "surface", "building_heights", "roof_field", "height_field", "default_height")
+
+COMBINATIONS: tuple[CombinationRule, ...] = (
+    CombinationRule(
+        when=(),
+        unless=(),
+        any_of=("points", "terrain", "ground_field"),
+        found="nothing to build terrain from",
+        advice="pass --points FILE... (LAS or LAZ), --terrain RASTER, or --ground-field NAME with the ground height "
+        "of each footprint",
+    ),
+    CombinationRule(
+        when=("ground_field",),
+        unless=("points", "terrain"),
+        any_of=("footprints",),
+        found="option ground_field without footprints that could have it",
+        advice="pass --footprints FILE...",
+    ),
+    CombinationRule(
+        when=("footprints",),
+        unless=("flat",),
+        any_of=_EVIDENCE,
+        found="no evidence of the height of any building",
+        advice="pass --points, --surface or --building-heights, name an attribute with --roof-field or "
+        "--height-field, set --default-height, or use --lod 0 for footprints without walls",
+    ),
+)
+"""What must be given with what; ``flat`` stands for ``lod=0``."""
+
+
+def check_combination(given: Set[str]) -> None:
+    """Raise where inputs and options do not make a city together.
+
+    Parameters
+    ----------
+    given : set of str
+        Names of the inputs and options that are given.
+
+    Raises
+    ------
+    InputError
+        Naming what to pass.
+    """
+    for rule in COMBINATIONS:
+        holds = given.issuperset(rule.when) and given.isdisjoint(rule.unless)
+        if holds and given.isdisjoint(rule.any_of):
+            names = ", ".join(name.replace("_", "-") for name in rule.any_of)
+            raise InputError("inputs", rule.found, f"at least one of: {names}", rule.advice)
+
+
+def check_given_once(paths: Iterable[str], role: str) -> None:
+    """Raise where a file is given twice: each of its buildings would be there twice."""
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise InputError(path, f"given twice as {role}", "each file once", "leave one of them out")
+        seen.add(path)
+
+
+def check_fields(footprints: Sequence[FootprintSource], options: CityOptions) -> None:
+    """Raise where a named attribute is missing in a file or holds text that is no number.
+
+    Raises
+    ------
+    InputError
+        Naming file, attribute and option, with the nearest name that the file has.
+    """
+    for option in HEIGHT_FIELDS:
+        name = getattr(options, option)
+        if name is None:
+            continue
+        for source in footprints:
+            require_field(source, name, option)
+            numbers(_sample(source, name), f"{source.path}, attribute {name!r} (option {option})")
+
+
+def check_finite(path: str, bounds: Iterable[float]) -> None:
+    """Raise where a header gives no finite box."""
+    values = tuple(bounds)
+    if not all(map(math.isfinite, values)):
+        found = f"NaN or infinite coordinates in its header: {values}"
+        raise InputError(path, found, "finite bounds", "repair the file, for example by writing it anew")
+
+
+def check_extent(bounds: Bounds, where: str) -> None:
+    """Raise where a domain is empty or too large for the fixed-point plane."""
+    width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
+    if width < 1 or height < 1:
+        found = f"the domain {box_text(bounds)} is {width:g} x {height:g} m"
+        raise InputError(where, found, "at least one whole metre each way", "check the units and --bounds")
+    if max(width, height) > _LARGEST_EXTENT_M:
+        found = f"the domain {box_text(bounds)} is {width / 1000:g} x {height / 1000:g} km"
+        advice = "one of the files may lie elsewhere; check it, or pass --bounds"
+        raise InputError(where, found, f"at most {_LARGEST_EXTENT_M / 1000:g} km each way", advice)
+
+
+def check_overlap(first: tuple[str, Bounds], second: tuple[str, Bounds]) -> None:
+    """Raise where two boxes have no area in common, and print both."""
+    a, b = first[1], second[1]
+    if boxes_meet(a, b):
+        return
+    found = f"{first[0]} and {second[0]} do not overlap: {first[0]} {box_text(a)}, {second[0]} {box_text(b)}"
+    advice = "check that they are of the same place and in the CRS that they state, or pass --crs or --bounds"
+    raise InputError("inputs", found, "boxes with an area in common (xmin ymin xmax ymax, metres)", advice)
+
+
+def boxes_meet(a: Bounds, b: Bounds) -> bool:
+    """Return whether boxes have an area, or at least a side of positive length, in common."""
+    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+
+
+def box_text(bounds: Bounds) -> str:
+    """Return a box as people read it.
+
+    >>> box_text((84808, 447423.5, 85072, 447650))
+    '(84808.00, 447423.50, 85072.00, 447650.00)'
+    """
+    return "(" + ", ".join(f"{value:.2f}" for value in bounds) + ")"
+
+
+def attribute_notes(footprints: Sequence[FootprintSource], options: CityOptions) -> list[str]:
+    """Return warnings about height attributes that look like feet; they name ``--z-scale``."""
+    if options.z_scale != 1:
+        return []
+    notes = []
+    for option in HEIGHT_FIELDS:
+        name = getattr(options, option)
+        if name is not None and _FEET.intersection(_words(name)):
+            notes.append(f"attribute {name!r} seems to be in feet; if it is, pass --z-scale 0.3048")
+    for source in footprints:
+        if looks_like_feet(_sample_heights(source, options)):
+            found = f"{source.path}: half of its first buildings are taller than 25"
+            return [*notes, f"{found}; if heights are in feet, pass --z-scale 0.3048"]
+    return notes
+
+
+_FEET = frozenset(_FEET_WORDS)
+
+
+def _words(name: str) -> list[str]:
+    return "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
+
+
+def _sample(source: FootprintSource, name: str) -> npt.NDArray[np.float64]:
+    return read_columns(source, 0, min(source.n_features, _SAMPLE_ROWS), [name])[name]
+
+
+def _sample_heights(source: FootprintSource, options: CityOptions) -> npt.NDArray[np.float64]:
+    """Return heights above ground of the first features, as far as attributes give them."""
+    where = source.path
+    if options.height_field is not None:
+        return numbers(_sample(source, options.height_field), where)
+    if options.roof_field is not None and options.ground_field is not None:
+        roof, ground = (_sample(source, name) for name in (options.roof_field, options.ground_field))
+        return numbers(roof, where) - numbers(ground, where)
+    return np.empty(0)

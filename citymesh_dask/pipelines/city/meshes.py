@@ -1,0 +1,171 @@
+"""Tasks that mesh tiles and merge their boundaries; the meshes themselves stay where they are."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from ...geometry.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries, tile_edges
+from ...geometry.extrusion import extrude
+from ...geometry.meshing import mesh_constraints
+from ...geometry.seams import tile_constraints
+from ...mesh import Boundary, Quality, TileMesh
+from ...outlines import Constraints
+from ...tiles import MESH_UNITS, Box
+from .ground import read_height_field
+from .job import CityJob, load_job
+from .levels import read_levels
+from .pieces import read_pieces
+
+EMPTY_TILE = TileMesh(
+    np.empty((0, 3)), np.empty(0, np.int32), np.empty((0, 3), np.int32), np.empty(0, np.int32), 0
+)
+MAX_PLACES = 20
+"""So many places of each defect are kept for the report."""
+
+
+def mesh_tile(job_path: str, index: int) -> dict[str, Any]:
+    """Mesh one tile.
+
+    Writes group ``tiles/{index}`` (``vertices``, ``faces``, ``markers``) and its boundary,
+    ``boundaries/tile-{index}``; returns counts, quality and what is wrong with its edges.
+    """
+    job = load_job(job_path)
+    x0, y0, x1, y1 = (int(value) for value in job.tiling.boxes[index])
+    constraints = _constraints(job, (x0, y0, x1, y1))
+    if constraints is None:
+        return write_tile(job, index, EMPTY_TILE)
+    mesh, quality = _mesh(job, constraints)
+    return write_tile(job, index, mesh) | {"quality": quality_facts(quality)}
+
+
+def _constraints(job: CityJob, box: Box) -> Constraints | None:
+    options = job.options
+    return tile_constraints(
+        read_pieces(job, box),
+        box,
+        frame=job.domain.mesh_frame,
+        ground_size=options.max_mesh_size,
+        building_size=options.building_mesh_triangle_size,
+    )
+
+
+def _mesh(job: CityJob, constraints: Constraints) -> tuple[TileMesh, Quality]:
+    options = job.options
+    planar = mesh_constraints(
+        constraints,
+        ground_size=options.max_mesh_size,
+        building_size=options.building_mesh_triangle_size,
+        min_angle=options.min_mesh_angle,
+    )
+    low, high = constraints.points.min(axis=0) / MESH_UNITS, constraints.points.max(axis=0) / MESH_UNITS
+    return extrude(
+        planar,
+        constraints,
+        levels=read_levels(job, constraints.rows),
+        terrain=read_height_field(job, (low[0], low[1], high[0], high[1])),
+        origin=job.domain.origin,
+        n_rows=job.n_rows,
+        building_size=options.building_mesh_triangle_size if options.mesh_walls else None,
+        sort_triangles=options.sort_triangles,
+    )
+
+
+def write_tile(job: CityJob, index: int, mesh: TileMesh) -> dict[str, Any]:
+    """Write the arrays of a tile and its boundary; return the facts of both."""
+    edges, overused, inconsistent = tile_edges(mesh.faces, len(mesh.vertices))
+    arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
+    written = job.scratch.write(f"tiles/{index:05d}", arrays)
+    boundary = tile_boundary(job, index, mesh, edges)
+    written += write_boundary(job, f"boundaries/tile-{index:05d}", boundary)
+    wrong = {"overused": overused, "inconsistent": inconsistent}
+    return {
+        "faces": len(mesh.faces),
+        "interior": mesh.n_interior,
+        "bytes": written,
+        "defects": [
+            {"fault": name, "at": mesh.vertices[pair].mean(axis=0).tolist(), "tiles": [index]}
+            for name, pairs in wrong.items()
+            for pair in pairs[:MAX_PLACES]
+        ],
+        "n_defects": len(overused) + len(inconsistent),
+    }
+
+
+def tile_boundary(job: CityJob, index: int, mesh: TileMesh, edges: np.ndarray[Any, np.dtype[np.int32]]) -> Boundary:
+    """Return the boundary of a tile with exact keys; its tail is numbered from 0."""
+    tail = slice(mesh.n_interior, None)
+    plane = (mesh.vertices[tail, :2] - np.array(job.domain.origin, np.float64)) * MESH_UNITS
+    keys = np.concatenate([np.rint(plane).astype(np.int64), mesh.levels[tail, None].astype(np.int64)], axis=1)
+    number = np.arange(len(keys), dtype=np.int32)
+    refs = np.stack([number, np.full_like(number, index), number], axis=1)
+    return Boundary(keys, mesh.vertices[tail, 2].copy(), edges - np.int32(mesh.n_interior), refs)
+
+
+def merge_tiles(job_path: str, level: int, index: int, children: tuple[int, int]) -> dict[str, Any]:
+    """Merge the boundaries of nodes ``children`` of the level below.
+
+    Writes ``boundaries/l{level}-{index}`` and the seams that close here, ``seams/l{level}-{index}``.
+    """
+    job = load_job(job_path)
+    names = [boundary_name(level - 1, child) for child in range(*children)]
+    merged = merge_boundaries([read_boundary(job, name) for name in names])
+    return write_merged(job, level, index, merged)
+
+
+def write_merged(job: CityJob, level: int, index: int, merged: MergedBoundary) -> dict[str, Any]:
+    """Write the boundary and the seams of a node; return its facts."""
+    written = write_boundary(job, boundary_name(level, index), merged.boundary)
+    written += job.scratch.write(seam_name(level, index), {"seams": merged.seams})
+    return {
+        "edges": len(merged.boundary.edges),
+        "bytes": written,
+        "defects": defect_facts(job, merged.defects),
+        "n_defects": len(merged.defects),
+    }
+
+
+def defect_facts(job: CityJob, defects: SeamDefects) -> list[dict[str, Any]]:
+    """Return the first defects with their places in the project CRS."""
+    facts = []
+    for k in range(min(len(defects), MAX_PLACES)):
+        plane = defects.keys[k, :, :2].mean(axis=0) / MESH_UNITS + job.domain.origin
+        place = [*plane.tolist(), float(defects.z[k].mean())]
+        fault = SeamFault(defects.faults[k]).name.lower()
+        facts.append({"fault": fault, "at": place, "tiles": [int(t) for t in defects.tiles[k] if t >= 0]})
+    return facts
+
+
+def boundary_name(level: int, index: int) -> str:
+    """Return the group of a node's boundary; level 0 are the tiles."""
+    return f"boundaries/tile-{index:05d}" if level == 0 else f"boundaries/l{level}-{index:04d}"
+
+
+def seam_name(level: int, index: int) -> str:
+    """Return the group of the seams that a node closes."""
+    return f"seams/l{level}-{index:04d}"
+
+
+def write_boundary(job: CityJob, name: str, boundary: Boundary) -> int:
+    """Write a boundary and return its bytes."""
+    return job.scratch.write(name, {item.name: getattr(boundary, item.name) for item in fields(boundary)})
+
+
+def read_boundary(job: CityJob, name: str) -> Boundary:
+    """Read a boundary."""
+    return Boundary(*(job.scratch.read(name, item.name) for item in fields(Boundary)))
+
+
+def quality_facts(quality: Quality) -> dict[str, Any]:
+    """Return a tile's quality as JSON-able numbers; the exact area as text."""
+    return {
+        "angles": quality.angles.tolist(),
+        "wall_angles": quality.wall_angles.tolist(),
+        "below_angle": int(quality.below_angle),
+        "above_area": int(quality.above_area),
+        "inverted": int(quality.inverted),
+        "doubled_area": str(quality.doubled_area),
+        "worst": quality.worst.tolist(),
+    }

@@ -1,0 +1,184 @@
+"""Options to plan: which tasks a city takes, in which order, and what each of them may need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...engine.plan import Plan, Reduction, Stage, numbered_stage
+from ...geometry.terrain import TerrainLattice
+from ...options import CityOptions
+from ...store.scratch import Scratch
+from ...tiles import Domain, regular_tiling
+from . import assembly, cleaning, footprints, ground, levels, meshes, pieces, table
+from .job import FEATURES_PER_RANGE, PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
+from .survey import Survey
+
+BYTES_PER_TRIANGLE = 120
+"""Memory of a tile task above an idle worker, per triangle of the finished tile (measured)."""
+TRIANGLES_PER_TILE = 150_000
+"""Aim of the automatic tile size: tiles of 0.1 to 1 M triangles are the fastest."""
+WALL_FACTOR = 2.5
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use.
+
+    Parameters
+    ----------
+    allowed_bytes : int
+        Memory of the whole process tree.
+    n_workers : int
+        Processes (or threads) that work side by side.
+    fan_in : int
+        Most children of a node of the merging tree.
+    """
+
+    allowed_bytes: int
+    n_workers: int
+    fan_in: int = 8
+
+
+def city_job(survey: Survey, options: CityOptions, *, out: Path, scratch: Path, fan_in: int) -> CityJob:
+    """Decide everything that the tasks of a run must agree on."""
+    tile_size = (options.tile_size or automatic_tile_size(survey, options)) if options.use_tiling else None
+    n_features = sum(source.n_features for source in survey.footprints)
+    return CityJob(
+        scratch=Scratch(scratch),
+        out=str(out),
+        options=options,
+        survey=survey,
+        footprint_ranges=_footprint_ranges(survey),
+        point_ranges=_point_ranges(survey),
+        lattice=_lattice(survey, options),
+        tiling=regular_tiling(survey.domain, tile_size),
+        n_packs=-(-n_features // PARTS_PER_PACK),
+        fan_in=fan_in,
+    )
+
+
+def estimated_triangles(domain: Domain, n_buildings: int, options: CityOptions) -> float:
+    """Return a rough number of triangles of the mesh, before anything but headers was read.
+
+    Terrain: two triangles per point of a hexagonal lattice. Buildings: an outline of 60 m and walls
+    of 10 m each, with a band of small triangles on either side.
+    """
+    h, b = options.max_mesh_size, options.building_mesh_triangle_size
+    terrain = domain.area * 4 / (math.sqrt(3) * h * h)
+    ring = 60 / b
+    walls = ring * 10 / b * 2 * (WALL_FACTOR if options.mesh_walls else 1.0)
+    return terrain + n_buildings * (walls + ring * 12 + 150 * 4 / (math.sqrt(3) * b * b))
+
+
+def automatic_tile_size(survey: Survey, options: CityOptions) -> float:
+    """Return a tile size in metres that gives tiles of about `TRIANGLES_PER_TILE`."""
+    n_buildings = sum(source.n_features for source in survey.footprints)
+    count = max(estimated_triangles(survey.domain, n_buildings, options) / TRIANGLES_PER_TILE, 1.0)
+    return min(max(math.sqrt(survey.domain.area / count), 20 * options.max_mesh_size, 50.0), 4000.0)
+
+
+def _footprint_ranges(survey: Survey) -> tuple[FootprintRange, ...]:
+    ranges = []
+    row = 0
+    for index, source in enumerate(survey.footprints):
+        for start in range(0, source.n_features, FEATURES_PER_RANGE):
+            stop = min(start + FEATURES_PER_RANGE, source.n_features)
+            ranges.append(FootprintRange(index, start, stop, row))
+            row += stop - start
+    return tuple(ranges)
+
+
+def _point_ranges(survey: Survey) -> tuple[PointRange, ...]:
+    return tuple(
+        PointRange(index, start, min(start + POINTS_PER_RANGE, source.n_points))
+        for index, source in enumerate(survey.points)
+        for start in range(0, source.n_points, POINTS_PER_RANGE)
+    )
+
+
+def _lattice(survey: Survey, options: CityOptions) -> TerrainLattice:
+    raster = survey.terrain
+    if raster is None:
+        return TerrainLattice.over_domain(survey.domain, options.terrain_cell)
+    x, y = survey.domain.origin
+    return TerrainLattice.through_corner(survey.domain, (raster.x0 - x, raster.y0 - y), (raster.dx, raster.dy))
+
+
+def plan_city(job: CityJob, job_path: str, resources: Resources) -> Plan:
+    """Return the stages of a city run in order."""
+    call = (job_path,)
+    tiles = numbered_stage(
+        "mesh_tile",
+        meshes.mesh_tile,
+        len(job.tiling),
+        arguments=call,
+        after=("building_levels", "subdivide_frame", "fill_terrain"),
+        projected_bytes=tile_bytes(job),
+    )
+    merging = Reduction(tiles, meshes.merge_tiles, call, job.fan_in, projected_bytes=64 << 20).stages("merge")
+    stages = [*_input_stages(job, call), *_outline_stages(job, call), tiles, *merging]
+    stages += _output_stages(job, call, last=merging[-1].name)
+    return Plan(tuple(stages), resources.allowed_bytes, resources.n_workers)
+
+
+def tile_bytes(job: CityJob) -> int:
+    """Return the projected memory of a tile task beyond an idle worker."""
+    triangles = estimated_triangles(job.domain, job.n_rows, job.options) / len(job.tiling)
+    # uneven cities: a tile may hold several times the mean
+    return int(BYTES_PER_TRIANGLE * triangles * 4) + (64 << 20)
+
+
+def _input_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
+    """Return the stages that read footprints, points and rasters."""
+    read = numbered_stage(
+        "read_footprints",
+        footprints.read_footprints,
+        len(job.footprint_ranges),
+        arguments=call,
+        projected_bytes=128 << 20,
+    )
+    return [read, *ground.ground_stages(job, call)]
+
+
+def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
+    """Return the stages from footprints to the subdivided, levelled outlines."""
+    packs = job.n_packs
+
+    def stage(name: str, function: object, count: int, *after: str, megabytes: int = 64) -> Stage:
+        return numbered_stage(
+            name,
+            function,  # type: ignore[arg-type]
+            count,
+            arguments=call,
+            after=after,
+            projected_bytes=megabytes << 20,
+        )
+
+    return [
+        stage("link_parts", cleaning.link_parts, cleaning.n_link_cells(job), "roof_evidence"),
+        stage("group_parts", cleaning.group_parts, 1, "link_parts"),
+        stage("clean_outlines", cleaning.clean_outlines, packs, "group_parts"),
+        stage("check_outlines", cleaning.check_outlines, packs, "clean_outlines"),
+        stage("settle_outlines", cleaning.settle_outlines, 1, "check_outlines"),
+        stage("subdivide_outlines", pieces.subdivide_outlines, packs + 1, "settle_outlines", "fill_terrain"),
+        stage("subdivide_frame", pieces.subdivide_frame, 1, "subdivide_outlines"),
+        stage("building_levels", levels.building_levels, job.n_row_ranges, "subdivide_outlines"),
+    ]
+
+
+def _output_stages(job: CityJob, call: tuple[str], *, last: str) -> list[Stage]:
+    """Return the stages that write the store."""
+    n_tasks = max(4, len(job.tiling) // 4)
+    number = numbered_stage("number_vertices", assembly.number_vertices, 1, arguments=call, after=(last,))
+    assemble = numbered_stage(
+        "assemble",
+        assembly.assemble,
+        n_tasks,
+        arguments=(*call, n_tasks),
+        after=("number_vertices",),
+        projected_bytes=64 << 20,
+    )
+    buildings = numbered_stage("write_table", table.write_building_table, 1, arguments=call, after=("building_levels",))
+    return [number, assemble, buildings]

@@ -1,0 +1,182 @@
+"""Zarr v3 arrays written and read as chunk files, without an event loop.
+
+Only the mechanics of chunks belong here. `write_group` and `read_rows` do what ``zarr.open_group``
+would do with local arrays chunked along their first axis, at a tenth of the cost per array
+(11-13 ms become 1 ms for a tile of four); what they write, plain Zarr opens. Chunks are shuffled
+and compressed with lz4 (Blosc) and end in a crc32c, so that damage is noticed when they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numcodecs.blosc as blosc
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StoreError
+
+Array = npt.NDArray[Any]
+
+DEFAULT_CHUNK_ROWS = 1 << 17
+
+
+def array_metadata(
+    shape: tuple[int, ...], dtype: Any, chunk_rows: int, attributes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the ``zarr.json`` of an array chunked along its first axis."""
+    kind = np.dtype(dtype)
+    fill: Any = False if kind.kind == "b" else (0.0 if kind.kind == "f" else 0)
+    shuffle = {
+        "name": "blosc",
+        "configuration": {"typesize": kind.itemsize, "cname": "lz4", "clevel": 1, "shuffle": "shuffle", "blocksize": 0},
+    }
+    codecs: list[dict[str, Any]] = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        shuffle,
+        {"name": "crc32c"},
+    ]
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": kind.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk_rows, *shape[1:]]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": codecs,
+        "attributes": dict(attributes or {}),
+        "storage_transformers": [],
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside its name and rename it, so that a reader never sees half of it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with open(temporary, "w", encoding="utf8") as file:
+        json.dump(value, file, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
+    """Make an empty Zarr v3 group (or replace its attributes)."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})})
+
+
+def create_array(
+    path: Path, shape: tuple[int, ...], dtype: Any, chunk_rows: int, attributes: Mapping[str, Any] | None = None
+) -> None:
+    """Make an array without chunks; `write_chunk` fills it."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "zarr.json", array_metadata(shape, dtype, max(chunk_rows, 1), attributes))
+
+
+def write_chunk(path: Path, index: int, rows: Array, chunk_rows: int) -> int:
+    """Write chunk ``index`` of an array and return its size in bytes.
+
+    The last chunk may have fewer rows than ``chunk_rows``; it is padded with zeros, as Zarr does.
+    """
+    if len(rows) < chunk_rows:
+        padded = np.zeros((chunk_rows, *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        rows = padded
+    encoded = blosc.compress(np.ascontiguousarray(rows), b"lz4", 1, blosc.SHUFFLE)
+    target = path / "c" / os.path.join(*map(str, (index, *[0] * (rows.ndim - 1))))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    with open(temporary, "wb") as file:
+        file.write(encoded)
+        file.write(int(google_crc32c.value(encoded)).to_bytes(4, "little"))
+    os.replace(temporary, target)
+    return len(encoded) + 4
+
+
+def write_group(
+    path: Path,
+    arrays: Mapping[str, Array],
+    attributes: Mapping[str, Any] | None = None,
+    chunk_rows: int = DEFAULT_CHUNK_ROWS,
+) -> int:
+    """Write arrays as one Zarr v3 group and return the bytes of its chunks.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the group.
+    arrays : mapping of str to array
+        Numeric arrays of one or more axes, chunked along the first.
+    attributes : mapping, optional
+        JSON attributes of the group, written last: a group with attributes is complete.
+    chunk_rows : int
+        Rows per chunk.
+    """
+    written = 0
+    path.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        rows = min(chunk_rows, max(len(array), 1))
+        create_array(path / name, array.shape, array.dtype, rows)
+        for index, start in enumerate(range(0, len(array), rows)):
+            written += write_chunk(path / name, index, array[start : start + rows], rows)
+    create_group(path, attributes)
+    return written
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the ``zarr.json`` of a group or an array."""
+    try:
+        with open(path / "zarr.json", encoding="utf8") as file:
+            value: dict[str, Any] = json.load(file)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            str(path), f"{type(error).__name__}: {error}", "a Zarr v3 node", "the data is missing or damaged"
+        ) from error
+    return value
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes of a group or an array."""
+    attributes: dict[str, Any] = read_metadata(path)["attributes"]
+    return attributes
+
+
+def read_rows(path: Path, start: int = 0, stop: int | None = None) -> Array:
+    """Read rows ``start:stop`` of an array written by this module.
+
+    Raises
+    ------
+    StoreError
+        If a chunk is missing or its checksum does not hold; chunks are never taken for fill values.
+    """
+    meta = read_metadata(path)
+    shape, dtype = meta["shape"], np.dtype(meta["data_type"])
+    rows = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
+    stop = shape[0] if stop is None else min(stop, shape[0])
+    out = np.empty((max(stop - start, 0), *shape[1:]), dtype)
+    for index in range(start // rows, -(-stop // rows) if stop > start else 0):
+        chunk = _read_chunk(path, index, (rows, *shape[1:]), dtype)
+        low, high = max(start, index * rows), min(stop, (index + 1) * rows)
+        out[low - start : high - start] = chunk[low - index * rows : high - index * rows]
+    return out
+
+
+def _read_chunk(path: Path, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    source = path / "c" / os.path.join(*map(str, (index, *[0] * (len(shape) - 1))))
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            str(source), "the chunk is missing", "a chunk file", "run the command again to make it anew"
+        ) from error
+    if int(google_crc32c.value(data[:-4])).to_bytes(4, "little") != data[-4:]:
+        raise StoreError(
+            str(source), "the checksum does not hold", "an undamaged chunk", "run the command again to make it anew"
+        )
+    return np.frombuffer(blosc.decompress(data[:-4]), dtype).reshape(shape)

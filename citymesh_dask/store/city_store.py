@@ -1,0 +1,138 @@
+"""The finished city store: reading it in pieces, and making it. No geometry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from ..errors import StoreError
+from .chunks import Array, create_array, create_group, read_attributes, read_metadata, read_rows, write_chunk
+from .schema import FACE_CHUNK_ROWS, FORMAT_NAME, FORMAT_VERSION, TABLE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
+
+CHUNK_ROWS = {
+    "vertices": VERTEX_CHUNK_ROWS,
+    "faces": FACE_CHUNK_ROWS,
+    "markers": FACE_CHUNK_ROWS,
+    "building": FACE_CHUNK_ROWS,
+}
+
+
+@dataclass(frozen=True)
+class CityStore:
+    """A finished store, read in pieces; nothing is held in memory but its metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the Zarr group.
+    attributes : dict
+        Group attributes, see ``docs/store.md``.
+    n_vertices, n_faces, n_buildings : int
+        Sizes.
+    """
+
+    path: Path
+    attributes: dict[str, Any]
+    n_vertices: int
+    n_faces: int
+    n_buildings: int
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Read rows ``start:stop`` of ``vertices``, ``faces``, ``markers``, ``building`` or a tile array."""
+        return read_rows(self.path / name, start, stop)
+
+    def column_names(self) -> list[str]:
+        """Return the names of the columns of the building table."""
+        return sorted(p.name for p in (self.path / "buildings").iterdir() if p.is_dir())
+
+    def column(self, name: str) -> Array:
+        """Return one column of the building table, (N,)."""
+        array = zarr.open_array(self.path / "buildings" / name, mode="r")
+        values: Array = np.asarray(array[...])
+        return values
+
+
+def open_store(path: str | Path) -> CityStore:
+    """Open a finished city store.
+
+    Raises
+    ------
+    StoreError
+        If the path is no city store, or one of a newer format version.
+    """
+    root = Path(path)
+    advice = "give the folder that 'citymesh build --out' wrote"
+    if not root.exists():
+        raise StoreError(str(root), "no such file or folder", "a city store", advice)
+    if not (root / "zarr.json").is_file():
+        raise StoreError(str(root), "no zarr.json in it", "a city store (a Zarr v3 group)", advice)
+    attributes = read_attributes(root)
+    if attributes.get("format") != FORMAT_NAME:
+        raise StoreError(
+            str(root), "a Zarr group of another kind", "a city store (attribute format = 'citymesh')", advice
+        )
+    version = attributes.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise StoreError(
+            str(root), f"format version {version}", f"at most {FORMAT_VERSION}", "install a newer citymesh_dask"
+        )
+    n_vertices, n_faces = (int(read_metadata(root / name)["shape"][0]) for name in ("vertices", "faces"))
+    return CityStore(root, attributes, n_vertices, n_faces, int(attributes["n_buildings"]))
+
+
+def create_mesh_arrays(path: Path, n_vertices: int, n_faces: int) -> None:
+    """Make the empty mesh arrays of a store under construction.
+
+    ``faces`` is int32 as long as the vertices can be counted with it, else int64.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    create_array(path / "vertices", (n_vertices, 3), np.float64, VERTEX_CHUNK_ROWS)
+    create_array(path / "faces", (n_faces, 3), face_dtype(n_vertices), FACE_CHUNK_ROWS)
+    create_array(path / "markers", (n_faces,), np.int32, FACE_CHUNK_ROWS)
+    create_array(path / "building", (n_faces,), np.int32, FACE_CHUNK_ROWS)
+
+
+def face_dtype(n_vertices: int) -> type[np.int32] | type[np.int64]:
+    """Return the integer type that can hold every vertex index."""
+    return np.int32 if n_vertices <= np.iinfo(np.int32).max else np.int64
+
+
+def write_mesh_chunk(path: Path, name: str, index: int, rows: Array) -> int:
+    """Write one whole chunk of a mesh array and return its bytes."""
+    return write_chunk(path / name, index, rows, CHUNK_ROWS[name])
+
+
+def write_table(path: Path, columns: Mapping[str, Array]) -> None:
+    """Write named columns of equal length as the arrays of a Zarr group, text included."""
+    create_group(path)
+    for name, values in columns.items():
+        text = values.dtype.kind in "OUT"
+        array = zarr.create_array(
+            store=path / name,
+            shape=values.shape,
+            dtype="string" if text else values.dtype,
+            chunks=(min(TABLE_CHUNK_ROWS, max(len(values), 1)), *values.shape[1:]),
+            overwrite=True,
+        )
+        if len(values):
+            array[...] = values.astype(object) if text else values
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write small numeric arrays (those of the tiles) as one group that `CityStore.read` reads."""
+    create_group(path)
+    for name, values in arrays.items():
+        rows = max(len(values), 1)
+        create_array(path / name, values.shape, values.dtype, rows)
+        if len(values):
+            write_chunk(path / name, 0, values, rows)
+
+
+def write_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Write the group attributes: the last thing that a store gets before it is renamed."""
+    create_group(path, {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **attributes})
