@@ -29,7 +29,8 @@ class StageFacts:
     peak_memory : int
         Largest memory of a worker during one of its tasks, bytes; 0 where it could not be measured.
     projected : int
-        Memory projected for one of its tasks before the run, bytes; 0 where there was no projection.
+        Memory projected before the run for a worker during one of its tasks, idle worker included, bytes; 0
+        where there was no projection.
     bytes_written : int
         Bytes written to disk.
     reused : int
@@ -106,8 +107,10 @@ class RunFacts:
         ``filled_share`` (0 to 1) and ``largest_hole`` (metres) of the terrain raster.
     seconds : float
         Wall time of the run.
-    peak_memory, allowed_memory : int
-        Measured for the whole process tree, and what the user allowed, bytes; 0 where not known.
+    peak_memory : int
+        Largest memory of one worker, bytes; 0 where it could not be measured.
+    allowed_memory : int
+        What the user allowed for the whole process tree, bytes; 0 where not known.
     workers : int
         Worker processes.
     versions : dict of str to str

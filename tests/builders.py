@@ -27,7 +27,7 @@ def block_city() -> dict[str, Array]:
     y = np.array([0.0, 10, 20, 30])
     grid = np.array([(a, b, 5.0) for b in y for a in x])
     roof = np.array([(10.0, 10, 15), (20, 10, 15), (20, 20, 15), (10, 20, 15)])
-    vertices = np.concatenate([grid, roof]) + (1000.0, 2000.0, 0.0)
+    vertices = np.concatenate([grid, roof]) + np.array([1000.0, 2000.0, 0.0])
     terrain = []
     for j in range(3):
         for i in range(3):

@@ -40,7 +40,7 @@ def parse_bytes(text: str | int | float) -> int:
     (2000000000, 1572864, 1000)
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(text).lower())
-    if not match or match[2] not in _UNITS or float(match[1]) <= 0:
+    if not match or match[2] not in _UNITS or not 0 < float(match[1]) < 1e30:
         raise OptionError(
             "option memory_limit", repr(text), "an amount such as 4GB, 512MiB or auto", "write the number and its unit"
         )

@@ -256,7 +256,14 @@ def height_unit(text: str) -> tuple[str, float] | None:
     return None
 
 
-def feet_warning(where: str, crs: str | None, z_range: tuple[float, float] | None, *, z_scale: float) -> str | None:
+def feet_warning(
+    where: str,
+    crs: str | None,
+    *,
+    z_range: tuple[float, float] | None = None,
+    metres_per_height: float | None = None,
+    z_scale: float = 1.0,
+) -> str | None:
     """Return a warning that names ``--z-scale`` where heights are, or look like, feet.
 
     Parameters
@@ -264,20 +271,24 @@ def feet_warning(where: str, crs: str | None, z_range: tuple[float, float] | Non
     where : str
         The input.
     crs : str or None
-        Its CRS, as stated in its header.
-    z_range : (float, float) or None
-        Lowest and highest height in the header, units of the input.
+        Its CRS.
+    z_range : (float, float), optional
+        Lowest and highest height of points in the header, units of the input.
+    metres_per_height : float, optional
+        Unit of heights that the header states apart from the CRS.
     z_scale : float
         The option; anything but 1 says that the user knows.
     """
     if z_scale != 1:
         return None
     unit = height_unit(crs) if crs else None
-    if unit is not None and not math.isclose(unit[1], 1.0, rel_tol=1e-9):
-        return f"{where}: the header gives heights in {unit[0]}; pass --z-scale {unit[1]:.10g} to make them metres"
+    factor = unit[1] if unit is not None else metres_per_height
+    if factor is not None and not math.isclose(factor, 1.0, rel_tol=1e-9):
+        name = f" ({unit[0]})" if unit is not None else ""
+        return f"{where}: the header gives heights in units of {factor:.10g} m{name}; pass --z-scale {factor:.10g}"
     if z_range is not None and z_range[1] > _HIGHEST_LAND_M:
         return f"{where}: heights up to {z_range[1]:g} are no metres; if they are feet, pass --z-scale 0.3048"
-    if crs and unit is None and _heights_often_in_feet(crs):
+    if z_range is not None and factor is None and crs and _heights_often_in_feet(crs):
         found = "the header states no unit of height, and in this country heights are often feet"
         return f"{where}: {found}; if they are, pass --z-scale 0.3048"
     return None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import glob
 import math
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,17 +104,24 @@ def survey_footprints(paths: Iterable[Any], layer: str | None = None) -> tuple[F
     Parameters
     ----------
     paths : iterable of path
-        Files, in the order that becomes the order of the building table.
+        Files or patterns such as ``tiles/*.shp`` (whose files are sorted by name), in the order that becomes the
+        order of the building table.
     layer : str, optional
         Layer in every file; needed only where a file has several with polygons.
 
     Raises
     ------
     InputMissingError, InputError
-        If a file is missing, empty, cut off, of another kind, lacks the layer, or holds no polygon. The
-        message names the file.
+        If a file is missing, given twice, empty, cut off, of another kind, lacks the layer, or holds no polygon.
+        The message names the file.
     """
-    return tuple(_survey_file(str(path), layer) for path in paths)
+    files: list[str] = []
+    for path in paths:
+        for file in _expand(str(path)):
+            if file in files:
+                raise InputError(file, "given twice", "each file once, or every building stands twice", "leave one out")
+            files.append(file)
+    return tuple(_survey_file(file, layer) for file in files)
 
 
 def read_features(
@@ -191,6 +200,13 @@ def _id_text(value: Any) -> str:
     if value is None or value != value:  # NaN
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _expand(path: str) -> list[str]:
+    """Return the files that a pattern stands for; any other name stands for itself."""
+    if glob.has_magic(path) and not Path(path).exists():
+        return sorted(glob.glob(path)) or [path]  # noqa: PTH207 (the pattern may have folders)
+    return [path]
 
 
 def _survey_file(path: str, layer: str | None) -> FootprintSource:

@@ -352,9 +352,7 @@ def _flood(corners: UInt32, start: Int32, to: Int32, piece: Int32, sides: Int32)
 
 
 @njit(cache=True, nogil=True)
-def _orient_pieces(
-    cut: Int32, positions: Float64, ends: Int32, start: Int32, to: Int32, piece: Int32
-) -> Int64:
+def _orient_pieces(cut: Int32, positions: Float64, ends: Int32, start: Int32, to: Int32, piece: Int32) -> Int64:
     """Let each row (piece, original) of ``cut`` run like its segment, in place; return the segments."""
     parents = np.empty(len(cut), np.int64)
     for i in range(len(cut)):

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from ..outlines import Float64, Int32, Int64
+from ..outlines import Bool, Float64, Int32, Int64
 from ..tiles import MESH_UNITS
 from .segment_grid import SegmentGrid, any_near
 

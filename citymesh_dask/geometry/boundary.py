@@ -25,6 +25,7 @@ __all__ = [
     "Rim",
     "SeamDefects",
     "SeamFault",
+    "along_frame",
     "close_rim",
     "merge_boundaries",
     "merge_defects",
@@ -153,17 +154,42 @@ def close_rim(boundary: Boundary, frame: Box) -> Rim:
         counter-clockwise counts for ``length``; every other edge is open.
     """
     start, stop = (boundary.keys[boundary.edges[:, end]] for end in (0, 1))
-    x0, y0, x1, y1 = frame
-    on_rim = np.zeros(len(start), np.bool_)
-    for axis, at, direction in ((1, y0, 1), (0, x1, 1), (1, y1, -1), (0, x0, -1)):
-        along = (stop[:, 1 - axis] - start[:, 1 - axis]) * direction
-        on_rim |= (start[:, axis] == at) & (stop[:, axis] == at) & (along > 0)
+    on_rim = along_frame(start[:, :2], stop[:, :2], frame)
     on_rim &= (start[:, 2] == TERRAIN_LEVEL) & (stop[:, 2] == TERRAIN_LEVEL)
     length = int(np.abs(stop[on_rim, :2] - start[on_rim, :2]).sum())
+    x0, y0, x1, y1 = frame
     faults = np.where(on_rim, ONCE, _OPEN).astype(np.int32)
     everything = np.ones(len(boundary.keys), np.bool_)
     seams = _seam_rows(boundary.refs, everything)
     return Rim(length, 2 * (x1 - x0 + y1 - y0), seams, _edge_defects(boundary, faults))
+
+
+def along_frame(start: Int64, stop: Int64, frame: Box) -> Bool:
+    """Return which edges run along a side of a rectangle, counter-clockwise.
+
+    Parameters
+    ----------
+    start, stop : (e, 2) int64
+        Ends of the edges in plan.
+    frame : (int, int, int, int)
+        The rectangle, in the same units.
+
+    Returns
+    -------
+    (e,) bool
+        False for edges without length in plan too.
+
+    Examples
+    --------
+    >>> along_frame(np.array([[0, 0], [3, 0]]), np.array([[3, 0], [0, 0]]), (0, 0, 5, 5)).tolist()
+    [True, False]
+    """
+    x0, y0, x1, y1 = frame
+    found = np.zeros(len(start), np.bool_)
+    for axis, at, direction in ((1, y0, 1), (0, x1, 1), (1, y1, -1), (0, x0, -1)):
+        step = (stop[:, 1 - axis] - start[:, 1 - axis]) * direction
+        found |= (start[:, axis] == at) & (stop[:, axis] == at) & (step > 0)
+    return found
 
 
 def merge_defects(defects: Sequence[SeamDefects]) -> SeamDefects:

@@ -7,6 +7,7 @@ it. Which tile owns it is decided in `citymesh_dask.geometry.seams`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,9 @@ class Coarse:
     labels: Int64
 
 
-def triangulate_window(points: Int64, ends: Int32, labels: Int64, window: Box) -> Coarse:
+def triangulate_window(
+    points: Int64, ends: Int32, labels: Int64, *, window: Box, label_at: Callable[[int, int], int]
+) -> Coarse:
     """Triangulate pieces and filler points, and label what is surely inside the window.
 
     Parameters
@@ -67,11 +70,14 @@ def triangulate_window(points: Int64, ends: Int32, labels: Int64, window: Box) -
         Labels on their left and right.
     window : Box
         Mesh units. Triangles with a corner outside it keep the label `UNKNOWN`.
+    label_at : callable
+        Returns the label at a position (three times its x, three times its y, mesh units); asked
+        once for each region without a piece on its border inside the window.
 
     Returns
     -------
     Coarse
-        Regions inside the window without a piece on their border are `UNKNOWN` too.
+        The triangulation.
 
     Raises
     ------
@@ -79,20 +85,31 @@ def triangulate_window(points: Int64, ends: Int32, labels: Int64, window: Box) -
         If the labels of two pieces contradict one another.
     """
     table = _delaunay(points, ends, window)
-    inside = (points >= window[:2]).all(axis=1) & (points <= window[2:]).all(axis=1)
-    start, others, numbers = _star(len(points), ends)
-    triangles, neighbours, sides = _attach(table, start, others, numbers)
+    triangles, neighbours, sides = _attach(table, *_star(len(points), ends))
     break_ties(points, triangles, neighbours, sides)
-    regions, conflict = _flood(triangles, neighbours, sides, inside, labels)
+    x0, y0, x1, y1 = window
+    within = (points >= (x0, y0)).all(axis=1) & (points <= (x1, y1)).all(axis=1)
+    inside = within[triangles].all(axis=1)
+    regions, seeds, conflict = _seed(sides, inside, labels)
+    if conflict < 0:
+        conflict = _spread(regions, seeds, inside, neighbours, sides)
     if conflict >= 0:
-        x, y = points[triangles[conflict]].mean(axis=0) / MESH_UNITS
-        raise RunError(
-            f"outlines near x {x:.2f} m, y {y:.2f} m from the project origin",
-            "two pieces of outline give one region two labels",
-            "a planar graph of outlines",
-            "report this with the footprints around that place",
-        )
+        raise _contradiction(points[triangles[conflict]])
+    while len(rest := np.flatnonzero(inside & (regions == UNKNOWN))):
+        x, y = points[triangles[rest[0]]].sum(axis=0).tolist()
+        regions[rest[0]] = label_at(x, y)
+        _spread(regions, rest[:1].astype(np.int32), inside, neighbours, sides)
     return Coarse(points, triangles, neighbours, sides, regions)
+
+
+def _contradiction(corners: Int64) -> RunError:
+    x, y = corners.mean(axis=0) / MESH_UNITS
+    return RunError(
+        f"outlines near x {x:.2f} m, y {y:.2f} m from the project origin",
+        "two pieces of outline give one region two labels",
+        "a planar graph of outlines",
+        "report this with the footprints around that place",
+    )
 
 
 def _delaunay(points: Int64, ends: Int32, window: Box) -> UInt32:
@@ -165,19 +182,13 @@ def _attach(table: UInt32, start: Int32, others: Int32, numbers: Int32) -> tuple
 
 
 @njit(cache=True, nogil=True)
-def _flood(
-    triangles: Int32, neighbours: Int32, sides: Int32, inside: Bool, labels: Int64
-) -> tuple[Int64, int]:
-    """Label triangles from the pieces on their edges, then across free edges.
-
-    Only triangles with all corners inside the window take part: they lie inside it entirely, where
-    no piece is missing, so that no label leaks through a gap.
-    """
-    regions = np.full(len(triangles), UNKNOWN, np.int64)
-    stack = np.empty(len(triangles), np.int32)
-    depth = 0
-    for t in range(len(triangles)):
-        if not (inside[triangles[t, 0]] and inside[triangles[t, 1]] and inside[triangles[t, 2]]):
+def _seed(sides: Int32, inside: Bool, labels: Int64) -> tuple[Int64, Int32, int]:
+    """Label the triangles that have pieces on their edges; return labels, triangles, a conflict or -1."""
+    regions = np.full(len(sides), UNKNOWN, np.int64)
+    seeds = np.empty(len(sides), np.int32)
+    count = 0
+    for t in range(len(sides)):
+        if not inside[t]:
             continue
         for e in range(3):
             piece = sides[t, e]
@@ -186,23 +197,34 @@ def _flood(
             label = labels[piece - 1, 0] if piece > 0 else labels[-piece - 1, 1]
             if regions[t] == UNKNOWN:
                 regions[t] = label
-                stack[depth] = t
-                depth += 1
+                seeds[count] = t
+                count += 1
             elif regions[t] != label:
-                return regions, t
+                return regions, seeds[:count].copy(), t
+    return regions, seeds[:count].copy(), -1
+
+
+@njit(cache=True, nogil=True)
+def _spread(regions: Int64, seeds: Int32, inside: Bool, neighbours: Int32, sides: Int32) -> int:
+    """Carry labels across free edges, in place; return a triangle where two labels meet, or -1.
+
+    Only triangles with all corners inside the window take part: they lie inside it entirely, where
+    no piece is missing, so that no label leaks through a gap.
+    """
+    stack = np.empty(len(regions) + len(seeds), np.int32)
+    stack[: len(seeds)] = seeds
+    depth = len(seeds)
     while depth > 0:
         depth -= 1
         t = stack[depth]
         for e in range(3):
             other = neighbours[t, e]
-            if other < 0 or sides[t, e] != 0:
-                continue
-            if not (inside[triangles[other, 0]] and inside[triangles[other, 1]] and inside[triangles[other, 2]]):
+            if other < 0 or sides[t, e] != 0 or not inside[other]:
                 continue
             if regions[other] == UNKNOWN:
                 regions[other] = regions[t]
                 stack[depth] = other
                 depth += 1
             elif regions[other] != regions[t]:
-                return regions, t
-    return regions, -1
+                return t
+    return -1

@@ -154,7 +154,7 @@ def smooth(heights: Int32, passes: int) -> Int32:
     passes : int
         Number of passes, each rounded to millimetres.
     """
-    current = heights.astype(np.int64)
+    current: npt.NDArray[np.int64] = heights.astype(np.int64)
     for _ in range(passes):
         padded = np.pad(current, 1, mode="edge")
         across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
@@ -162,7 +162,9 @@ def smooth(heights: Int32, passes: int) -> Int32:
     return current.astype(np.int32)
 
 
-def largest_hole(pyramid: list[Int32], corner: tuple[int, int], inside: Span, cell: tuple[float, float]) -> float:
+def largest_hole(
+    pyramid: list[Int32], corner: tuple[int, int], inside: Span, *, cell: tuple[float, float], first_level: int = 0
+) -> float:
     """Return the side of the largest square without data, metres.
 
     Squares are those of the pyramid: ``2**k`` cells at multiples of ``2**k``; of one that crosses
@@ -173,14 +175,16 @@ def largest_hole(pyramid: list[Int32], corner: tuple[int, int], inside: Span, ce
     pyramid : list of (r, c) int32
         Pushed levels of a block or of the whole raster, the finest first.
     corner : (int, int)
-        Row and column of the first cell, indices of the finest level given.
+        Row and column of the first cell of the block.
     inside : (int, int, int, int)
-        Cells inside the domain, indices of the finest level given.
+        Cells inside the domain.
     cell : (float, float)
-        Width and height of a cell of the finest level given, metres.
+        Width and height of a cell, metres.
+    first_level : int
+        Level of the first array of ``pyramid``.
     """
     largest = 0.0
-    for level, values in enumerate(pyramid):
+    for level, values in enumerate(pyramid, first_level):
         step = 2**level
         void = values == VOID
         if void.any():
@@ -192,7 +196,8 @@ def largest_hole(pyramid: list[Int32], corner: tuple[int, int], inside: Span, ce
 
 def _inside_lengths(first: int, step: int, count: int, inside: tuple[int, int]) -> npt.NDArray[np.int64]:
     starts = first + step * np.arange(count)
-    return np.maximum(np.minimum(starts + step, inside[1]) - np.maximum(starts, inside[0]), 0)
+    lengths: npt.NDArray[np.int64] = np.maximum(np.minimum(starts + step, inside[1]) - np.maximum(starts, inside[0]), 0)
+    return lengths
 
 
 def cells_inside(lattice: TerrainLattice, frame: tuple[float, float, float, float]) -> Span:

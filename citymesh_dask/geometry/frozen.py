@@ -66,7 +66,12 @@ def give_back_edges(
     RunError
         If a vertex cannot be removed.
     """
-    stuck = _remove_border_vertices(points, triangles, neighbours, labels, dropped)
+    stuck = np.flatnonzero(dropped)
+    while len(stuck):
+        todo = stuck
+        stuck = _remove_border_vertices(points, triangles, neighbours, labels, dropped, todo)
+        if len(stuck) == len(todo):
+            break
     if len(stuck):
         x, y = points[stuck[0]]
         raise RunError(
@@ -113,9 +118,7 @@ def corner_of(triangles: Int32, t: int, v: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _half_star(
-    triangles: Int32, neighbours: Int32, v: int, t: int, ring: Int32, outer: Int32, fan: Int32
-) -> int:
+def _half_star(triangles: Int32, neighbours: Int32, v: int, t: int, ring: Int32, outer: Int32, fan: Int32) -> int:
     """Collect the fan of a border vertex counter-clockwise; return its size, 0 where there is none."""
     code = 0
     for _ in range(_LARGEST_STAR):
@@ -171,73 +174,76 @@ def _find_ear(points: Float64, ring: Int32, size: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _plan_ears(points: Float64, ring: Int32, size: int, left: Int32, ears: Int32) -> bool:
+    """Write which corner of what is left of a polygon to cut off next; return whether that worked out."""
+    for w in range(size):
+        left[w] = ring[w]
+    corners = size
+    while corners > 3:
+        i = _find_ear(points, left, corners)
+        if i < 0:
+            return False
+        ears[size - corners] = i
+        corners -= 1
+        for w in range(i, corners):
+            left[w] = left[w + 1]
+    ears[size - 3] = 1
+    return orientation(points, left[0], left[1], left[2]) > 0
+
+
+@njit(cache=True, nogil=True)
 def _remove_border_vertices(
-    points: Float64, triangles: Int32, neighbours: Int32, labels: Int32, dropped: Bool
+    points: Float64, triangles: Int32, neighbours: Int32, labels: Int32, dropped: Bool, todo: Int64
 ) -> Int64:
-    """Take the vertices out one by one, in the order of their numbers; return those that would not go.
+    """Take the vertices out one by one; return those that would not go.
 
     A freed triangle gets -1 as its first vertex.
     """
     at = np.full(len(points), -1, np.int32)
     for t in range(len(triangles)):
-        for e in range(3):
-            if dropped[triangles[t, e]]:
-                at[triangles[t, e]] = t
+        if triangles[t, 0] >= 0:
+            for e in range(3):
+                if dropped[triangles[t, e]]:
+                    at[triangles[t, e]] = t
     ring = np.empty(_LARGEST_STAR + 1, np.int32)
     outer = np.empty(_LARGEST_STAR + 1, np.int32)
     fan = np.empty(_LARGEST_STAR, np.int32)
     left = np.empty(_LARGEST_STAR + 1, np.int32)
-    ears = np.empty(_LARGEST_STAR, np.int32)
-    todo = np.flatnonzero(dropped)
-    while len(todo):
-        stuck = np.empty(len(todo), np.int64)
-        n_stuck = 0
-        for v in todo:
-            if at[v] < 0:
-                continue
-            size = _half_star(triangles, neighbours, v, at[v], ring, outer, fan)
-            # Plan all ears first: a star that cannot be triangulated stays as it is.
-            corners = size + 1
-            left[:corners] = ring[:corners]
-            planned = 0
-            while corners > 3:
-                i = _find_ear(points, left, corners)
-                if i < 0:
-                    break
-                ears[planned] = i
-                planned += 1
-                for w in range(i, corners - 1):
-                    left[w] = left[w + 1]
-                corners -= 1
-            if size < 2 or corners > 3 or orientation(points, left[0], left[1], left[2]) <= 0:
-                stuck[n_stuck] = v
-                n_stuck += 1
-                continue
-            corners = size + 1
-            for f in range(size - 1):
-                i = ears[f] if f < planned else 1
-                before = i - 1 if i else corners - 1
-                s = fan[f]
-                triangles[s, 0], triangles[s, 1] = ring[before], ring[i]
-                triangles[s, 2] = ring[i + 1 if i + 1 < corners else 0]
-                neighbours[s, 0], neighbours[s, 1] = outer[before], outer[i]
-                neighbours[s, 2] = outer[i + 1 if i + 1 < corners else 0] if corners == 3 else s
-                labels[s] = labels[fan[0]]
-                for e in range(3):
-                    if dropped[triangles[s, e]]:
-                        at[triangles[s, e]] = s
-                    w = neighbours[s, e]
-                    if w >= 0 and w != s:
-                        neighbours[w, (corner_of(triangles, w, triangles[s, e]) + 2) % 3] = s
-                outer[before] = s
-                for w in range(i, corners - 1):
-                    ring[w], outer[w] = ring[w + 1], outer[w + 1]
-                corners -= 1
-            triangles[fan[size - 1], 0] = -1
-        if n_stuck == len(todo):
-            return stuck[:n_stuck]
-        todo = stuck[:n_stuck].copy()
-    return todo
+    ears = np.empty(_LARGEST_STAR + 1, np.int32)
+    stuck = np.empty(len(todo), np.int64)
+    n_stuck = 0
+    for v in todo:
+        if at[v] < 0:
+            continue
+        size = _half_star(triangles, neighbours, v, at[v], ring, outer, fan)
+        # All ears are planned first: a star that cannot be triangulated stays as it is.
+        if size < 2 or not _plan_ears(points, ring, size + 1, left, ears):
+            stuck[n_stuck] = v
+            n_stuck += 1
+            continue
+        label = labels[fan[0]]
+        corners = size + 1
+        for f in range(size - 1):
+            i = ears[f]
+            before, after = i - 1 if i else corners - 1, i + 1 if i + 1 < corners else 0
+            s = fan[f]
+            triangles[s, 0], triangles[s, 1], triangles[s, 2] = ring[before], ring[i], ring[after]
+            neighbours[s, 0], neighbours[s, 1] = outer[before], outer[i]
+            # The ear cut off next to this one fills in the third neighbour; the last triangle has it.
+            neighbours[s, 2] = outer[after] if corners == 3 else s
+            labels[s] = label
+            for e in range(3):
+                if dropped[triangles[s, e]]:
+                    at[triangles[s, e]] = s
+                w = neighbours[s, e]
+                if w >= 0 and w != s:
+                    neighbours[w, (corner_of(triangles, w, triangles[s, e]) + 2) % 3] = s
+            outer[before] = s
+            corners -= 1
+            for w in range(i, corners):
+                ring[w], outer[w] = ring[w + 1], outer[w + 1]
+        triangles[fan[size - 1], 0] = -1
+    return stuck[:n_stuck]
 
 
 @njit(cache=True, nogil=True)

@@ -206,9 +206,7 @@ def _stamp_out(
             side = (parity + j) & 1
             left = x[side, 0]
             py = y[j] - ay
-            for i in range(
-                max(int((low_x - left) / spacing), 0), min(int((high_x - left) / spacing) + 2, columns)
-            ):
+            for i in range(max(int((low_x - left) / spacing), 0), min(int((high_x - left) / spacing) + 2, columns)):
                 if labels[j, i] == UNOWNED:
                     continue
                 px = x[side, i] - ax

@@ -115,9 +115,7 @@ def _closed_star(triangles: Int32, neighbours: Int32, t: int, v: int, star: Int3
 
 
 @njit(cache=True, nogil=True)
-def _rate_star(
-    points: Float64, triangles: Int32, area_limits: Float64, star: Int32, size: int, target: float
-) -> float:
+def _rate_star(points: Float64, triangles: Int32, area_limits: Float64, star: Int32, size: int, target: float) -> float:
     """Return the smallest squared sine of a star, less one for each triangle not as asked, 100 for each inverted."""
     worst = 1.0
     penalty = 0.0

@@ -72,6 +72,8 @@ class PlanarMesh:
         Their regions.
     split_vertices, split_sources : (s,) int32
         Vertices that refinement put on constraints, and those constraints.
+    split_lengths : (s,) float64
+        Mean length of the two pieces that meet there, metres.
     """
 
     asked: Asked
@@ -86,6 +88,7 @@ class PlanarMesh:
     lattice_triangle_labels: Int32
     split_vertices: Int32
     split_sources: Int32
+    split_lengths: Float64
 
 
 @dataclass(frozen=True)
@@ -241,10 +244,7 @@ def _finish(
         mobility[:n_given] = FIXED
         mobility[n_given + lattice.rim] = FIXED
         limits = asked.area_limits(labels) if refine_area else np.full(len(labels), np.inf)
-        mend_triangles(
-            points, triangles, neighbours, mobility=mobility, area_limits=limits, min_angle=asked.min_angle
-        )
-    split, sources = _split_vertices(ends, band.pieces, n_old)
+        mend_triangles(points, triangles, neighbours, mobility=mobility, area_limits=limits, min_angle=asked.min_angle)
     return PlanarMesh(
         asked,
         given.origin,
@@ -256,13 +256,17 @@ def _finish(
         labels,
         lattice.triangles + np.int32(n_given),
         lattice.triangle_labels,
-        split,
-        sources,
+        *_split_vertices(points, ends, band.pieces, n_old=n_old),
     )
 
 
-def _split_vertices(ends: Int32, pieces: Segments, n_old: int) -> tuple[Int32, Int32]:
-    """Return the vertices that refinement put on unfrozen constraints, each once, and those constraints."""
-    # Every inner vertex of a cut constraint is the end of one of its pieces exactly once.
+def _split_vertices(points: Float64, ends: Int32, pieces: Segments, *, n_old: int) -> tuple[Int32, Int32, Float64]:
+    """Return the vertices that refinement put on unfrozen constraints, each once, those constraints, and lengths."""
+    vector = points[ends[:, 1]] - points[ends[:, 0]]
+    length = np.hypot(vector[:, 0], vector[:, 1])
+    after = np.zeros(len(points))
+    after[ends[:, 0]] = length
+    # Every inner vertex of a cut constraint ends one of its pieces and starts another.
     at_end = (ends[:, 1] >= n_old) & ~pieces.frozen
-    return ends[at_end, 1], pieces.source[at_end]
+    vertices = ends[at_end, 1]
+    return vertices, pieces.source[at_end], 0.5 * (length[at_end] + after[vertices])

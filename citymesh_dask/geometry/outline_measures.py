@@ -7,6 +7,7 @@ pack of a building matters.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,10 @@ from ..tiles import MESH_UNITS
 from .bisection import piece_length
 from .terrain import HeightField, height_at
 
+Bounds = tuple[float, float, float, float]
+
+TERRAIN_SQUARE = 1024.0
+"""Metres; edge of the squares for which terrain is read at a time."""
 _SAMPLES_PER_CELL = 4
 
 
@@ -43,7 +48,9 @@ class OutlineMeasures:
     perimeter: Float64
 
 
-def measure_outlines(outlines: Outlines, pieces: Pieces, terrain: HeightField) -> OutlineMeasures:
+def measure_outlines(
+    outlines: Outlines, pieces: Pieces, terrain_in: Callable[[Bounds], HeightField]
+) -> OutlineMeasures:
     """Measure the buildings of a pack along their outlines.
 
     Parameters
@@ -52,8 +59,10 @@ def measure_outlines(outlines: Outlines, pieces: Pieces, terrain: HeightField) -
         Outlines of the pack, outline units.
     pieces : Pieces
         The same after subdivision.
-    terrain : HeightField
-        Terrain; its window holds the pack.
+    terrain_in : callable
+        Returns the terrain inside bounds (x0, y0, x1, y1 in metres relative to the project origin);
+        asked once for each square of `TERRAIN_SQUARE` with pieces in it, so that a pack whose
+        groups lie far apart needs no more memory than others.
 
     Returns
     -------
@@ -67,7 +76,7 @@ def measure_outlines(outlines: Outlines, pieces: Pieces, terrain: HeightField) -
     doubled = _doubled_areas(outlines.points, edges, numbers.reshape(-1, 2), len(rows))
     sides = np.searchsorted(rows, np.stack([pieces.left, pieces.right], axis=1))
     length = _summed_lengths(pieces.points, pieces.ends, sides, len(rows))
-    low, high = _terrain_along(pieces, sides, len(rows), terrain)
+    low, high = _terrain_along(pieces, sides, len(rows), terrain_in)
     mine = slice(n_outside, None)
     return OutlineMeasures(rows[mine], low[mine], high[mine], doubled[mine], length[mine] / MESH_UNITS)
 
@@ -85,14 +94,29 @@ def _doubled_areas(points: Int64, edges: Int64, sides: Int64, count: int) -> Int
     return doubled
 
 
-def _terrain_along(pieces: Pieces, sides: Int64, count: int, terrain: HeightField) -> tuple[Int32, Int32]:
-    grid = terrain.lattice
+def _terrain_along(
+    pieces: Pieces, sides: Int64, count: int, terrain_in: Callable[[Bounds], HeightField]
+) -> tuple[Int32, Int32]:
+    """Return the lowest and the highest terrain along the pieces of each of ``count`` labels."""
     low, high = np.full(count, 2**31 - 1, np.int32), np.full(count, -(2**31), np.int32)
-    step = min(grid.dx, grid.dy) / _SAMPLES_PER_CELL
-    place = np.array([grid.x0, grid.y0, grid.dx, grid.dy])
-    first = (terrain.first_row, terrain.first_col)
-    _sample_pieces(pieces.points, pieces.ends, sides, step, terrain.heights, first, place, low, high)
+    for here in _squares(pieces):
+        ends = pieces.ends[here]
+        corners = pieces.points[ends.ravel()] / MESH_UNITS
+        (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        terrain = terrain_in((x0, y0, x1, y1))
+        grid = terrain.lattice
+        place = np.array([grid.x0, grid.y0, grid.dx, grid.dy, min(grid.dx, grid.dy) / _SAMPLES_PER_CELL])
+        first = (terrain.first_row, terrain.first_col)
+        _sample_pieces(pieces.points, ends, sides[here], terrain.heights, first, place, low, high)
     return low, high
+
+
+def _squares(pieces: Pieces) -> Iterator[Int64]:
+    """Yield the pieces square by square."""
+    squares = pieces.points[pieces.ends[:, 0]] // int(TERRAIN_SQUARE * MESH_UNITS)
+    _, numbers = np.unique(squares, axis=0, return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
 
 
 @njit(cache=True, nogil=True)
@@ -100,7 +124,6 @@ def _sample_pieces(
     points: Int64,
     ends: Int32,
     sides: Int64,
-    step: float,
     heights: Int32,
     first: tuple[int, int],
     place: Float64,
@@ -118,7 +141,7 @@ def _sample_pieces(
         y = points[a, 1] / MESH_UNITS
         dx = points[b, 0] / MESH_UNITS - x
         dy = points[b, 1] / MESH_UNITS - y
-        count = max(int(math.ceil(math.sqrt(dx * dx + dy * dy) / step)), 1)
+        count = max(math.ceil(math.sqrt(dx * dx + dy * dy) / place[4]), 1)
         for i in range(count + 1):
             part = i / count
             height = height_at(

@@ -1,15 +1,15 @@
-"""Heights inside footprints: which points and which raster cells, and their histograms.
+"""What lies inside footprints: which points, and which cells of a raster.
 
 Points and cells meet the footprints as read (not the cleaned outlines), so that this step does not
-wait for cleaning. All positions are integers or global cell indices, all histograms integer counts
-of centimetres: the order and grouping of points, footprints and files change nothing. Where the
-points come from and which evidence wins is decided in ``pipelines``.
+wait for cleaning. All positions are integers or global cell indices: the order and grouping of
+points, footprints and files change nothing. Where the points come from and which evidence wins is
+decided in ``pipelines``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,121 +18,15 @@ from numba import njit
 
 from ..outlines import Parts
 from ..tiles import OUTLINE_UNITS
+from .histograms import Histogram, histogram_of
 from .terrain import Span
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.integer[Any]]
 
-BINS_PER_METRE = 100
-"""Histograms of roof heights have bins of 1 cm, centred on whole centimetres."""
-_BIN_SHIFT = 2**31
 _POINTS_PER_CELL = 8
 _MIN_CELL = 2 * OUTLINE_UNITS
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Sparse histograms of height, one per building row, ascending (row, bin).
-
-    Parameters
-    ----------
-    rows : (n,) int64
-        Row of the building table.
-    bins : (n,) int32
-        Height, centimetres.
-    counts : (n,) int64
-        Number of points or cells in the bin, positive.
-    """
-
-    rows: Int64
-    bins: Int32
-    counts: Int64
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-def height_bins(millimetres: Int64) -> Int32:
-    """Return the bins of heights, halves rounded up.
-
-    >>> height_bins(np.array([12344, 12345, -6, -5])).tolist()
-    [1234, 1235, -1, 0]
-    """
-    bins: Int32 = ((millimetres + 5) // 10).astype(np.int32)
-    return bins
-
-
-def histogram_of(rows: Int64, bins: Int32, counts: Int64 | None = None) -> Histogram:
-    """Return the histogram of single samples, or of counted ones, in any order.
-
-    Parameters
-    ----------
-    rows : (n,) int64
-        Row of the building table, below 2**31.
-    bins : (n,) int32
-        Bin of each sample.
-    counts : (n,) int64, optional
-        How often each counts; once if not given.
-    """
-    keys = (rows << 32) | (bins.astype(np.int64) + _BIN_SHIFT)
-    if counts is None:
-        keys.sort()
-        sorted_counts = np.ones(len(keys), np.int64)
-    else:
-        order = np.argsort(keys, kind="stable")
-        keys, sorted_counts = keys[order], counts[order]
-    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.empty(0, np.int64)
-    summed = np.add.reduceat(sorted_counts, first) if len(first) else np.empty(0, np.int64)
-    kept = keys[first]
-    return Histogram(kept >> 32, ((kept & 0xFFFFFFFF) - _BIN_SHIFT).astype(np.int32), summed)
-
-
-def merge_histograms(several: list[Histogram]) -> Histogram:
-    """Return the sum of histograms."""
-    rows = np.concatenate([np.empty(0, np.int64), *(item.rows for item in several)])
-    bins = np.concatenate([np.empty(0, np.int32), *(item.bins for item in several)])
-    counts = np.concatenate([np.empty(0, np.int64), *(item.counts for item in several)])
-    return histogram_of(rows, bins, counts)
-
-
-def percentiles(histogram: Histogram, fraction: float) -> tuple[Int64, Int64, Int32]:
-    """Return a percentile of every row that has samples, by nearest rank.
-
-    The nearest-rank percentile is the smallest height that at least ``fraction`` of the samples do
-    not exceed (Hyndman and Fan, "Sample quantiles in statistical packages", 1996, definition 1):
-    always a height that was measured, to the centimetre.
-
-    Parameters
-    ----------
-    histogram : Histogram
-        Samples.
-    fraction : float
-        From 0 (lowest sample) to 1 (highest sample).
-
-    Returns
-    -------
-    rows : (k,) int64
-        Rows with samples, ascending.
-    totals : (k,) int64
-        Number of samples of each.
-    bins : (k,) int32
-        The percentile, centimetres.
-
-    Examples
-    --------
-    >>> one = histogram_of(np.zeros(10, np.int64), np.arange(100, 110, dtype=np.int32))
-    >>> percentiles(one, 0.9)[2].tolist()
-    [108]
-    """
-    if not len(histogram):
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
-    first = np.flatnonzero(np.concatenate([[True], histogram.rows[1:] != histogram.rows[:-1]]))
-    running = np.cumsum(histogram.counts)
-    before = running[first] - histogram.counts[first]
-    totals = np.add.reduceat(histogram.counts, first)
-    # The small subtraction keeps 0.7 * 10 = 7.000000000000001 at rank 7.
-    ranks = np.maximum(np.ceil(fraction * totals - 1e-9).astype(np.int64), 1)
-    return histogram.rows[first], totals, histogram.bins[np.searchsorted(running, before + ranks)]
 
 
 def part_boxes(parts: Parts) -> Int64:
@@ -145,7 +39,7 @@ def part_boxes(parts: Parts) -> Int64:
     return np.concatenate([low, high], axis=1)
 
 
-def points_in_parts(parts: Parts, x: Int64, y: Int64, bins: Int32) -> Histogram:
+def points_in_parts(parts: Parts, x: Integers, y: Integers, bins: Int32) -> Histogram:
     """Return the histograms of the points inside each building.
 
     A point on an outline belongs to the part on its right or above it, so that walls shared by two
@@ -155,7 +49,7 @@ def points_in_parts(parts: Parts, x: Int64, y: Int64, bins: Int32) -> Histogram:
     ----------
     parts : Parts
         Footprints; holes are left out (even-odd rule).
-    x, y : (n,) int64
+    x, y : (n,) int32 or int64
         Outline units relative to the project origin.
     bins : (n,) int32
         Bin of the height of each point.
@@ -169,7 +63,7 @@ def points_in_parts(parts: Parts, x: Int64, y: Int64, bins: Int32) -> Histogram:
         return histogram_of(np.empty(0, np.int64), np.empty(0, np.int32))
     x0, y0, x1, y1 = (int(v) for v in (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)))
     near = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
-    x, y, bins = x[near], y[near], bins[near]
+    x, y, bins = x[near].astype(np.int64), y[near].astype(np.int64), bins[near]
     # Square cells of a few points each: small enough to skip most points, few enough to be cheap.
     cell = max(_MIN_CELL, math.isqrt(max(x1 - x0, 1) * max(y1 - y0, 1) * _POINTS_PER_CELL // max(len(x), 1)))
     start, order = _bucket(x, y, x0, y0, cell, (x1 - x0) // cell + 1, (y1 - y0) // cell + 1)

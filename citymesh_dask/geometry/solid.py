@@ -17,6 +17,7 @@ from ..errors import CheckError
 from ..mesh import BASE_MARKER, LEVELS_PER_METRE, SIDE_MARKER, TERRAIN_LEVEL, Boundary, TileMesh
 from ..outlines import Float64, Int32, Int64
 from ..tiles import MESH_UNITS, Box, Domain
+from .boundary import along_frame
 
 _RING_STEP = 0.9
 """Distance from one ring of base points to the next, in spacings of the outer one."""
@@ -128,12 +129,9 @@ def _runs_along(loop: Int64, frame: Box) -> bool:
     """Return whether a closed loop runs along the frame at terrain level and covers its perimeter."""
     x0, y0, x1, y1 = frame
     end = np.roll(loop, -1, axis=0)
-    same_side = np.zeros(len(loop), np.bool_)
-    for axis, at in ((0, x0), (0, x1), (1, y0), (1, y1)):
-        same_side |= (loop[:, axis] == at) & (end[:, axis] == at)
     length = int(np.abs(end[:, :2] - loop[:, :2]).sum())
     level = bool((loop[:, 2] == TERRAIN_LEVEL).all())
-    return bool(same_side.all()) and level and length == 2 * (x1 - x0 + y1 - y0)
+    return bool(along_frame(loop[:, :2], end[:, :2], frame).all()) and level and length == 2 * (x1 - x0 + y1 - y0)
 
 
 def triangulate_base(points: Int64, n_border: int) -> Int32:
@@ -161,7 +159,8 @@ def triangulate_base(points: Int64, n_border: int) -> Int32:
     # the library's order depends on the order of insertion only; ours does not even on that
     turn = (np.argmin(triangles, axis=1)[:, None] + np.arange(3)) % 3
     triangles = np.take_along_axis(triangles, turn, axis=1)
-    return triangles[np.lexsort(triangles.T[::-1])]
+    ordered: Int32 = triangles[np.lexsort(triangles.T[::-1])]
+    return ordered
 
 
 def _ring_points(frame: Box, n_border: int) -> Int64:
@@ -187,7 +186,8 @@ def _rectangle(corner: tuple[float, float], size: tuple[float, float], spacing: 
     bottom, right = np.stack([x + s, np.full(across, y)], axis=1), np.stack([np.full(up, x + width), y + t], axis=1)
     top = np.stack([x + width - s, np.full(across, y + height)], axis=1)
     left = np.stack([np.full(up, x), y + height - t], axis=1)
-    return np.rint(np.concatenate([bottom, right, top, left])).astype(np.int64)
+    points: Int64 = np.rint(np.concatenate([bottom, right, top, left])).astype(np.int64)
+    return points
 
 
 def _side_faces(top: Int32, base: Int32) -> Int32:

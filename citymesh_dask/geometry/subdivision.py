@@ -8,8 +8,6 @@ pieces are in `citymesh_dask.geometry.outline_measures`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -31,28 +29,7 @@ _WALL_RATIO = 1.5
 """Height of wall triangles over the mean length of the pieces that they stand on."""
 
 
-@dataclass(frozen=True)
-class MeshSizes:
-    """Edge lengths of triangles, metres.
-
-    Parameters
-    ----------
-    ground : float
-        On terrain.
-    building : float
-        On roofs and walls.
-    """
-
-    ground: float
-    building: float
-
-    @property
-    def open_piece(self) -> float:
-        """Longest outline piece with ground on a side."""
-        return min(self.ground, self.building)
-
-
-def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, sizes: MeshSizes) -> Pieces:
+def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, ground_size: float, building_size: float) -> Pieces:
     """Cut the outlines of a pack into pieces.
 
     Parameters
@@ -64,8 +41,9 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, sizes: MeshSize
         `reach_of_features` of the outlines must be there, others do no harm.
     frame : Box
         Frame of the domain, outline units.
-    sizes : MeshSizes
-        Asked edge lengths.
+    ground_size, building_size : float
+        Mesh sizes on terrain and on buildings, metres. Pieces with ground on a side are no longer
+        than either, others no longer than the building size.
 
     Returns
     -------
@@ -78,7 +56,7 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, sizes: MeshSize
     group = np.repeat(np.arange(len(outlines.edge_start) - 1), np.diff(outlines.edge_start))
     cluster = _clusters(group, labels)
     boxes, divided = _cluster_boxes(points, ends, cluster)
-    limits = _piece_limits(labels, cluster, divided, sizes)
+    limits = _piece_limits(labels, _flag_of(cluster, divided), ground_size, building_size)
     features = np.concatenate([outlines.points[ends].reshape(-1, 4), foreign.reshape(-1, 4), frame_sides(frame)])
     grid = segment_grid(features * MESH_PER_OUTLINE, _grown_box(points, limits.max(initial=0.0)))
     nothing = np.full(len(points), np.inf)
@@ -94,13 +72,13 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, sizes: MeshSize
         boxes=boxes,
         divided=divided,
         spacing=least / MESH_UNITS,
-        wall_step=_wall_steps(total, count, sizes.building),
+        wall_step=_wall_steps(total, count, building_size),
     )
 
 
-def reach_of_features(outlines: Outlines, sizes: MeshSizes) -> int:
+def reach_of_features(outlines: Outlines, building_size: float) -> int:
     """Return how far from its edges the pieces of a pack depend on features, outline units."""
-    longest = sizes.building * OUTLINE_UNITS
+    longest = building_size * OUTLINE_UNITS
     if len(outlines.edges):
         span = outlines.points[outlines.edges[:, 0]] - outlines.points[outlines.edges[:, 1]]
         longest = min(longest, float(np.hypot(span[:, 0], span[:, 1]).max()))
@@ -185,13 +163,12 @@ def _flag_of(cluster: Int32, flags: Bool) -> Bool:
     return np.append(flags, False)[cluster]  # cluster -1 takes the appended one
 
 
-def _piece_limits(labels: Int64, cluster: Int32, divided: Bool, sizes: MeshSizes) -> Float64:
+def _piece_limits(labels: Int64, divided: Bool, ground_size: float, building_size: float) -> Float64:
     """Return the longest piece of each edge, mesh units."""
     is_open = (labels == GROUND).any(axis=1)
-    limits = np.where(is_open, sizes.open_piece, sizes.building)
+    limits = np.where(is_open, min(ground_size, building_size), building_size)
     # The coarse triangulation is local only if no constraint is longer than its lattice is wide.
-    coarse = _flag_of(cluster, divided)
-    limits[coarse] = np.minimum(limits[coarse], filler_spacing(sizes.ground))
+    limits[divided] = np.minimum(limits[divided], filler_spacing(ground_size))
     return limits * MESH_UNITS
 
 

@@ -62,7 +62,7 @@ def write_json(path: Path, value: Any) -> None:
         json.dump(value, file, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def create_group(path: Path, attributes: Mapping[str, Any] | None = None) -> None:
@@ -89,14 +89,19 @@ def write_chunk(path: Path, index: int, rows: Array, chunk_rows: int) -> int:
         padded[: len(rows)] = rows
         rows = padded
     encoded = blosc.compress(np.ascontiguousarray(rows), b"lz4", 1, blosc.SHUFFLE)
-    target = path / "c" / os.path.join(*map(str, (index, *[0] * (rows.ndim - 1))))
+    target = _chunk_path(path, index, rows.ndim)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.{os.getpid()}.partial")
     with open(temporary, "wb") as file:
         file.write(encoded)
         file.write(int(google_crc32c.value(encoded)).to_bytes(4, "little"))
-    os.replace(temporary, target)
+    temporary.replace(target)
     return len(encoded) + 4
+
+
+def _chunk_path(path: Path, index: int, n_axes: int) -> Path:
+    """Return the file of chunk ``index``; the other axes have one chunk each."""
+    return (path / "c").joinpath(str(index), *["0"] * (n_axes - 1))
 
 
 def write_group(
@@ -168,7 +173,7 @@ def read_rows(path: Path, start: int = 0, stop: int | None = None) -> Array:
 
 
 def _read_chunk(path: Path, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    source = path / "c" / os.path.join(*map(str, (index, *[0] * (len(shape) - 1))))
+    source = _chunk_path(path, index, len(shape))
     try:
         data = source.read_bytes()
     except OSError as error:

@@ -50,10 +50,10 @@ class CityStore:
         """Return the names of the columns of the building table."""
         return sorted(p.name for p in (self.path / "buildings").iterdir() if p.is_dir())
 
-    def column(self, name: str) -> Array:
-        """Return one column of the building table, (N,)."""
+    def column(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Return rows ``start:stop`` of one column of the building table."""
         array = zarr.open_array(self.path / "buildings" / name, mode="r")
-        values: Array = np.asarray(array[...])
+        values: Array = np.asarray(array[start:stop])
         return values
 
 

@@ -60,9 +60,7 @@ def cross_properly(ax: int, ay: int, bx: int, by: int, cx: int, cy: int, dx: int
 
 
 @njit(cache=True, nogil=True)
-def segments_near(
-    ax: int, ay: int, bx: int, by: int, cx: int, cy: int, dx: int, dy: int, limit2: float
-) -> bool:
+def segments_near(ax: int, ay: int, bx: int, by: int, cx: int, cy: int, dx: int, dy: int, limit2: float) -> bool:
     """Return whether segments ab and cd cross or come within a distance of one another.
 
     Parameters

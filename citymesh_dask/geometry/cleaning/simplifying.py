@@ -81,14 +81,14 @@ def simplify_parts(
 
 
 @njit(cache=True, nogil=True)
-def _mark_ring(
-    points: Int64, first: int, last: int, limit2: float, frame: Int64, keep: Int64, stack: Int64
-) -> int:
+def _mark_ring(points: Int64, first: int, last: int, limit2: float, frame: Int64, keep: Int64, stack: Int64) -> int:
     """Mark the points of one ring that stay and return the anchor; ring points are first .. last - 1."""
     n = last - first
     anchor = first
     for k in range(first, last):
-        keep[k] = points[k, 0] == frame[0] or points[k, 1] == frame[1] or points[k, 0] == frame[2] or points[k, 1] == frame[3]
+        keep[k] = (
+            points[k, 0] == frame[0] or points[k, 1] == frame[1] or points[k, 0] == frame[2] or points[k, 1] == frame[3]
+        )
         if _is_smaller(points, k, anchor):
             anchor = k
     if n <= 3:
@@ -127,7 +127,9 @@ def _mark_chain(
         for k in range(low + 1, high):
             p = first + (k + offset) % n
             apart = squared_distance(points[p, 0], points[p, 1], ax, ay, bx, by)
-            if apart > worst or (where >= 0 and apart == worst and _is_smaller(points, p, first + (where + offset) % n)):
+            if apart > worst or (
+                where >= 0 and apart == worst and _is_smaller(points, p, first + (where + offset) % n)
+            ):
                 worst, where = apart, k
         if where >= 0:
             keep[first + (where + offset) % n] = True

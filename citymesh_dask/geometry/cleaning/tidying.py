@@ -164,9 +164,7 @@ def _snap_to_frame(x: Int64, y: Int64, frame: Int64, tolerance: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _merge_near(
-    x: Int64, y: Int64, tail: Int64, head: Int64, tolerance: int, frame: Int64, at_frame: bool
-) -> int:
+def _merge_near(x: Int64, y: Int64, tail: Int64, head: Int64, tolerance: int, frame: Int64, at_frame: bool) -> int:
     """Let ends of edges point to the vertex that takes their place; return the number of near pairs.
 
     Greedy: vertices in the order of rank (frame corners, frame, junctions, others), then position; each
@@ -235,32 +233,34 @@ def _split_at_vertices(
     """Lead edges through the vertices, and the frame corners, that are nearer than the limit."""
     n, found = len(x), 0
     edges, nodes, along = np.empty(8, np.int64), np.empty(8, np.int64), np.empty(8, np.int64)
-    corners = 0
+    all_x, all_y = x, y
     if at_frame:
-        corners = 4
-        x = np.concatenate((x, frame[np.array([0, 0, 2, 2])]))
-        y = np.concatenate((y, frame[np.array([1, 3, 1, 3])]))
+        all_x, all_y = np.empty(n + 4, np.int64), np.empty(n + 4, np.int64)
+        all_x[:n], all_y[:n] = x, y
+        for corner in range(4):
+            all_x[n + corner], all_y[n + corner] = frame[2 * (corner >> 1)], frame[1 + 2 * (corner & 1)]
     for e in range(len(tail)):
         a, b = tail[e], head[e]
         ax, ay, bx, by = x[a], y[a], x[b], y[b]
         dx, dy = bx - ax, by - ay
         length2 = dx * dx + dy * dy
         y0, y1 = min(ay, by) - tolerance, max(ay, by) + tolerance
-        v = lower_bound(x[:n], ax - tolerance)
-        while v < n + corners:
+        v = lower_bound(x, ax - tolerance)
+        while v < len(all_x):
             if v < n and x[v] > bx + tolerance:
-                v = n
+                v = n  # the corners of the frame, if any, come next
                 continue
-            if y0 <= y[v] <= y1 and v != a and v != b:
-                ahead = (x[v] - ax) * dx + (y[v] - ay) * dy
-                if 0 < ahead < length2 and squared_distance(x[v], y[v], ax, ay, bx, by) <= limit2:
+            if y0 <= all_y[v] <= y1 and v != a and v != b:
+                ahead = (all_x[v] - ax) * dx + (all_y[v] - ay) * dy
+                if 0 < ahead < length2 and squared_distance(all_x[v], all_y[v], ax, ay, bx, by) <= limit2:
                     edges, nodes, along = grown(edges, found + 1), grown(nodes, found + 1), grown(along, found + 1)
                     edges[found], nodes[found], along[found] = e, v, ahead
                     found += 1
             v += 1
-    if found > 0:
-        tail, head = _insert_nodes(tail, head, edges[:found], nodes, along)
-    return found, x, y, tail, head
+    if found == 0:
+        return 0, x, y, tail, head
+    tail, head = _insert_nodes(tail, head, edges[:found], nodes, along)
+    return found, all_x, all_y, tail, head
 
 
 @njit(cache=True, nogil=True)
@@ -300,9 +300,7 @@ def find_crossings(x: Int64, y: Int64, tail: Int64, head: Int64) -> tuple[int, I
 
 
 @njit(cache=True, nogil=True)
-def _split_at_crossings(
-    x: Int64, y: Int64, tail: Int64, head: Int64
-) -> tuple[int, Int64, Int64, Int64, Int64]:
+def _split_at_crossings(x: Int64, y: Int64, tail: Int64, head: Int64) -> tuple[int, Int64, Int64, Int64, Int64]:
     """Split edges where they cross, at the nearest grid point."""
     found, first, second = find_crossings(x, y, tail, head)
     if found == 0:

@@ -12,17 +12,16 @@ import numpy.typing as npt
 from numba import njit
 
 from ...engine.tree import tree_levels
-from ...geometry.boundary import close_rim
 from ...geometry.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
 from ...outlines import Int32, Int64
 from ...store.chunks import Array, read_metadata, read_rows
 from ...store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
 from ...store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
 from .job import CityJob, load_job
-from .meshes import boundary_name, defect_facts, read_boundary, seam_name
+from .closing import RIM_SEAMS
+from .meshes import boundary_name, seam_name
 
 NUMBERING = "numbering"
-RIM_SEAMS = "seams/rim"
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,10 @@ def partial_store(job: CityJob) -> Path:
 
 
 def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:
-    """Close the rim, count what every tile owns and prepare the final arrays.
-
-    Writes groups ``seams/rim`` and ``numbering``; returns the certificate of the reduction.
-    """
+    """Count what every tile owns and prepare the final arrays; writes group ``numbering``."""
     del index  # one task
     job = load_job(job_path)
-    root = len(tree_levels(len(job.tiling), job.fan_in))
-    rim = close_rim(read_boundary(job, boundary_name(root, 0)), job.domain.mesh_frame)
-    job.scratch.write(RIM_SEAMS, {"seams": rim.seams})
-    tiles = range(len(job.tiling))
+    tiles = range(job.n_tiles)
     sizes = [_tile_sizes(job, tile) for tile in tiles]
     n_interior = np.array([interior for interior, _ in sizes], np.int64)
     owned = np.array([owned_tail(tile, _tail_rows(job, tile)).sum() for tile in tiles], np.int64)
@@ -68,14 +61,7 @@ def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:
     faces = np.concatenate([[0], np.cumsum([count for _, count in sizes])]).astype(np.int64)
     job.scratch.write(NUMBERING, {"offsets": offsets, "faces": faces, "n_interior": n_interior})
     create_mesh_arrays(partial_store(job), int(offsets[-1]), int(faces[-1]))
-    return {
-        "vertices": int(offsets[-1]),
-        "faces": int(faces[-1]),
-        "rim_length": rim.length,
-        "frame_length": rim.frame_length,
-        "defects": defect_facts(job, rim.defects),
-        "n_defects": len(rim.defects),
-    }
+    return {"vertices": int(offsets[-1]), "faces": int(faces[-1])}
 
 
 def _tile_sizes(job: CityJob, tile: int) -> tuple[int, int]:
@@ -89,7 +75,8 @@ def _tile_sizes(job: CityJob, tile: int) -> tuple[int, int]:
 def _tail_rows(job: CityJob, tile: int) -> Int32:
     """Return the seam rows of a tile from all nodes above it and from the rim."""
     names, node = [], tile
-    for level in range(1, len(tree_levels(len(job.tiling), job.fan_in)) + 1):
+    levels = len(tree_levels(len(job.tiling), job.fan_in)) if tile < len(job.tiling) else 0
+    for level in range(1, levels + 1):
         node //= job.fan_in
         names.append(seam_name(level, node))
     return tail_rows(tile, [_seams(str(job.scratch.root), name) for name in (*names, RIM_SEAMS)])

@@ -18,56 +18,74 @@ Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 
 _LOWEST, _HIGHEST = -9000.0, 99_999.0
-"""Beyond these stand marks of absence such as -9999, 99999 and 1e20; lower than any sea, higher than any roof in feet."""
+"""Beyond these stand marks of absence such as -9999, 99999 and 1e20, lower than any land, higher than any in feet."""
 RESERVED = frozenset(spec.name.split("/")[1] for spec in ARRAYS if spec.name.startswith("buildings/"))
 """Columns of the building table that are computed."""
 TEXT = "string"
 
 
-def numbers(values: Array, where: str) -> Float64:
+def numbers(values: Array) -> Float64:
     """Return attribute values as heights; NaN where there is none.
 
     Parameters
     ----------
     values : (n,) array
         Numbers, or text that holds numbers (a decimal comma is understood).
-    where : str
-        File and attribute, for the message.
 
     Returns
     -------
     (n,) float64
-        Units of the source. A single text that is no number, and marks of absence such as -9999,
-        become NaN: one bad value does not stop a city.
-
-    Raises
-    ------
-    InputError
-        If most of the values are no numbers.
+        Units of the source. Text that is no number, and marks of absence such as -9999, become NaN: one
+        bad value does not stop a city. `require_numbers` is for whole attributes.
     """
     if values.dtype.kind in "iuf":
         heights = values.astype(np.float64)
     else:
-        heights = _parsed(values, where)
+        heights = np.array([_number(text) for text in _texts(values)], dtype=np.float64)
     with np.errstate(invalid="ignore"):
         heights[~((heights > _LOWEST) & (heights < _HIGHEST))] = np.nan
     return heights
 
 
-def _parsed(values: Array, where: str) -> Float64:
-    given = [None if value is None else str(value).strip() for value in values.tolist()]
-    heights = np.array([_number(text) for text in given], dtype=np.float64)
-    filled = [i for i, text in enumerate(given) if text]
-    bad = [i for i in filled if math.isnan(heights[i])]
-    if 2 * len(bad) > len(filled):
-        found = f"{given[bad[0]]!r} where a height should stand"
-        raise InputError(where, found, "numbers", "name an attribute that holds heights")
-    return heights
+def bad_numbers(values: Array) -> list[str]:
+    """Return the texts that are given but are no numbers.
+
+    >>> bad_numbers(np.array(["3,5", "", None, "low"], dtype=object))
+    ['low']
+    """
+    if values.dtype.kind in "iuf":
+        return []
+    return [text for text in _texts(values) if text and math.isnan(_number(text))]
 
 
-def _number(text: str | None) -> float:
+def require_numbers(values: Array, where: str) -> None:
+    """Raise where most of the values of an attribute are no numbers.
+
+    Parameters
+    ----------
+    values : (n,) array
+        A sample of the attribute.
+    where : str
+        File and attribute, for the message.
+
+    Raises
+    ------
+    InputError
+        With the first of the values.
+    """
+    bad = bad_numbers(values)
+    if bad and 2 * len(bad) > sum(1 for text in _texts(values) if text):
+        advice = "name an attribute that holds heights"
+        raise InputError(where, f"{bad[0]!r} where a height should stand", "numbers", advice)
+
+
+def _texts(values: Array) -> list[str]:
+    return ["" if value is None else str(value).strip() for value in values.tolist()]
+
+
+def _number(text: str) -> float:
     try:
-        return float((text or "nan").replace(",", ".", 1))
+        return float(text.replace(",", ".", 1))
     except ValueError:
         return math.nan
 

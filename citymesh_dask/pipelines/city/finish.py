@@ -14,12 +14,24 @@ import numpy as np
 
 from ...engine.ledger import Receipt
 from ...errors import CheckError
+from ...formats.crs import authority_code
 from ...store.city_store import write_arrays, write_attributes
 from ...tiles import MESH_UNITS
 from .assembly import partial_store, read_numbering
 from .job import CityJob
 
-PACKAGES = ("citymesh_dask", "dask", "distributed", "zarr", "numpy", "numba", "numcodecs", "pythoncdt", "shapely", "laspy")
+PACKAGES = (
+    "citymesh_dask",
+    "dask",
+    "distributed",
+    "zarr",
+    "numpy",
+    "numba",
+    "numcodecs",
+    "pythoncdt",
+    "shapely",
+    "laspy",
+)
 
 
 def certificate(job: CityJob, receipts: Mapping[str, Receipt]) -> dict[str, Any]:
@@ -39,7 +51,7 @@ def certificate(job: CityJob, receipts: Mapping[str, Receipt]) -> dict[str, Any]
     x0, y0, x1, y1 = job.domain.mesh_frame
     wanted = 2 * (x1 - x0) * (y1 - y0)
     inverted = sum(int(entry["inverted"]) for entry in quality)
-    number = receipts["number_vertices-0000"].facts
+    number = receipts["close_mesh-0000"].facts
     kinds = [str(defect["fault"]) for defect in defects]
     proof = {
         "open_edges": kinds.count("open"),
@@ -85,13 +97,15 @@ def _sum_rows(rows: Sequence[Sequence[int]]) -> list[int]:
     return total
 
 
-def seal_store(job: CityJob, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]], fingerprint: str) -> dict[str, Any]:
+def seal_store(
+    job: CityJob, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]], fingerprint: str
+) -> dict[str, Any]:
     """Write tiles and attributes of the store and give it its final name; return the attributes."""
     proof = certificate(job, receipts)
     path = partial_store(job)
     _write_tiles(job, path)
     attributes: dict[str, Any] = {
-        "crs": {"wkt": job.crs, "authority": job.survey.authority},
+        "crs": {"wkt": job.crs, "authority": authority_code(job.crs)},
         "bounds": list(job.domain.bounds),
         "n_buildings": job.n_rows,
         "options": asdict(job.options),

@@ -12,7 +12,7 @@ from ...formats.footprints import Features, FootprintSource, read_features
 from ...geometry.polygons import PreparedFootprints, prepare_footprints
 from ...options import CityOptions
 from ...outcomes import Outcome
-from .attributes import gaps, may_have_gaps, numbers, read_table, table_columns
+from .attributes import bad_numbers, gaps, may_have_gaps, numbers, read_table, table_columns
 from .job import CityJob, load_job
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,8 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``features``, ``parts`` and ``outcomes``, the number of features by `Outcome` name.
+        ``features``, ``parts``, ``outcomes`` (the number of features by `Outcome` name) and ``bad_heights``, the
+        number of height attributes that are text but no numbers.
     """
     job = load_job(job_path)
     task = job.footprint_ranges[index]
@@ -38,7 +39,7 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
     features = read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
     prepared = prepare_footprints(features.geometries, job.domain)
     prepared.status[features.unreadable] = Outcome.SKIPPED_NOT_A_POLYGON
-    summary = _summary(prepared)
+    summary = {**_summary(prepared), "bad_heights": _bad_heights(features, job.options)}
     attributes = {
         "first_row": task.first_row,
         "n_features": task.stop - task.start,
@@ -46,7 +47,7 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
         "gaps": gaps(source, {name: features.columns[name] for name in may_have_gaps(source)}),
         **summary,
     }
-    arrays = {**_part_arrays(prepared, task.first_row), **_heights(features, source, job.options)}
+    arrays = {**_part_arrays(prepared, task.first_row), **_heights(features, job.options)}
     job.scratch.write(footprint_group(index), arrays, attributes)
     return summary
 
@@ -78,16 +79,18 @@ def _columns(source: FootprintSource, options: CityOptions) -> list[str]:
     return list(dict.fromkeys([*filter(None, named), *may_have_gaps(source)]))
 
 
-def _heights(features: Features, source: FootprintSource, options: CityOptions) -> dict[str, Array]:
+def _heights(features: Features, options: CityOptions) -> dict[str, Array]:
     arrays = {}
     for array, option in HEIGHTS.items():
         name = getattr(options, option)
-        if name is None:
-            arrays[array] = np.full(len(features.fids), np.nan)
-        else:
-            where = f"{source.path}, attribute {name!r} (option {option})"
-            arrays[array] = numbers(features.columns[name], where) * options.z_scale
+        known = np.full(len(features.fids), np.nan) if name is None else numbers(features.columns[name])
+        arrays[array] = known * options.z_scale
     return arrays
+
+
+def _bad_heights(features: Features, options: CityOptions) -> int:
+    named = [getattr(options, option) for option in HEIGHTS.values()]
+    return sum(len(bad_numbers(features.columns[name])) for name in named if name is not None)
 
 
 def _part_arrays(prepared: PreparedFootprints, first_row: int) -> dict[str, Array]:

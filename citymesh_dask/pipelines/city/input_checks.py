@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from ...errors import InputError
 from ...formats.crs import Bounds, looks_like_feet
 from ...formats.footprints import FootprintSource, read_columns, require_field
 from ...options import CityOptions
-from .attributes import numbers
+from .attributes import numbers, require_numbers
 
 _LARGEST_EXTENT_M = 1_000_000.0
-_SAMPLE_ROWS = 1000
-_FEET_WORDS = ("ft", "feet", "foot")
+_SAMPLE_ROWS = 20_000
+_FEET = frozenset(("ft", "feet", "foot"))
 HEIGHT_FIELDS = ("roof_field", "height_field", "ground_field")
 """Options that name an attribute with heights."""
 
@@ -90,19 +89,10 @@ def check_combination(given: Set[str]) -> None:
         Naming what to pass.
     """
     for rule in COMBINATIONS:
-        holds = given.issuperset(rule.when) and given.isdisjoint(rule.unless)
+        holds = given >= set(rule.when) and given.isdisjoint(rule.unless)
         if holds and given.isdisjoint(rule.any_of):
             names = ", ".join(name.replace("_", "-") for name in rule.any_of)
             raise InputError("inputs", rule.found, f"at least one of: {names}", rule.advice)
-
-
-def check_given_once(paths: Iterable[str], role: str) -> None:
-    """Raise where a file is given twice: each of its buildings would be there twice."""
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise InputError(path, f"given twice as {role}", "each file once", "leave one of them out")
-        seen.add(path)
 
 
 def check_fields(footprints: Sequence[FootprintSource], options: CityOptions) -> None:
@@ -117,9 +107,9 @@ def check_fields(footprints: Sequence[FootprintSource], options: CityOptions) ->
         name = getattr(options, option)
         if name is None:
             continue
-        for source in footprints:
+        for source in (source for source in footprints if source.n_features):
             require_field(source, name, option)
-            numbers(_sample(source, name), f"{source.path}, attribute {name!r} (option {option})")
+            require_numbers(_sample(source, name), f"{source.path}, attribute {name!r} (option {option})")
 
 
 def check_finite(path: str, bounds: Iterable[float]) -> None:
@@ -175,14 +165,11 @@ def attribute_notes(footprints: Sequence[FootprintSource], options: CityOptions)
         name = getattr(options, option)
         if name is not None and _FEET.intersection(_words(name)):
             notes.append(f"attribute {name!r} seems to be in feet; if it is, pass --z-scale 0.3048")
-    for source in footprints:
+    for source in (source for source in footprints if source.n_features):
         if looks_like_feet(_sample_heights(source, options)):
             found = f"{source.path}: half of its first buildings are taller than 25"
             return [*notes, f"{found}; if heights are in feet, pass --z-scale 0.3048"]
     return notes
-
-
-_FEET = frozenset(_FEET_WORDS)
 
 
 def _words(name: str) -> list[str]:
@@ -195,10 +182,9 @@ def _sample(source: FootprintSource, name: str) -> npt.NDArray[np.float64]:
 
 def _sample_heights(source: FootprintSource, options: CityOptions) -> npt.NDArray[np.float64]:
     """Return heights above ground of the first features, as far as attributes give them."""
-    where = source.path
     if options.height_field is not None:
-        return numbers(_sample(source, options.height_field), where)
+        return numbers(_sample(source, options.height_field))
     if options.roof_field is not None and options.ground_field is not None:
         roof, ground = (_sample(source, name) for name in (options.roof_field, options.ground_field))
-        return numbers(roof, where) - numbers(ground, where)
+        return numbers(roof) - numbers(ground)
     return np.empty(0)

@@ -95,6 +95,11 @@ class CityJob:
         return sum(source.n_features for source in self.survey.footprints)
 
     @property
+    def n_tiles(self) -> int:
+        """Tiles of the mesh; sides and base of a solid are one more."""
+        return len(self.tiling) + int(self.options.solid)
+
+    @property
     def n_row_ranges(self) -> int:
         """Pieces in which per-building arrays are kept."""
         return -(-self.n_rows // ROWS_PER_RANGE)

@@ -54,7 +54,9 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     meshed = ~is_skipped(outcome) & (facts.area > 0)
     group = f"roofs/{index:04d}"
     evidence = {name: job.scratch.read(group, name) for name in ("roof", "height", "ground", "evidence")}
-    roof_z = roof_heights(facts, evidence["roof"], evidence["height"], evidence["ground"], job.options.min_building_height)
+    roof_z = roof_heights(
+        facts, evidence["roof"], evidence["height"], evidence["ground"], job.options.min_building_height
+    )
     if job.options.lod == 0:
         roof_z = np.full(stop - start, np.nan)
     roof_z = np.where(meshed, roof_z, np.nan)
@@ -63,15 +65,13 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     raised = np.isfinite(roof_z)
     level[raised] = np.rint(roof_z[raised] * LEVELS_PER_METRE)
     volume = np.where(raised, facts.area * (roof_z - ground_z), 0.0)
-    columns = dict(level=level, outcome=outcome, merged_into=into, evidence=evidence["evidence"], ground_z=ground_z)
-    columns |= dict(roof_z=roof_z, area=facts.area, volume=volume)
+    columns = {"level": level, "outcome": outcome, "merged_into": into, "evidence": evidence["evidence"]}
+    columns |= {"ground_z": ground_z, "roof_z": roof_z, "area": facts.area, "volume": volume}
     job.scratch.write(f"levels/{index:04d}", columns)
     return {"meshed": int(meshed.sum()), "skipped": int(is_skipped(outcome).sum())}
 
 
-def roof_heights(
-    facts: OutlineFacts, roof: Float64, height: Float64, ground: Float64, min_height: float
-) -> Float64:
+def roof_heights(facts: OutlineFacts, roof: Float64, height: Float64, ground: Float64, min_height: float) -> Float64:
     """Return the height of each flat roof in metres, rounded to 1 cm.
 
     A roof known absolutely stays where it is; a height above ground stands on the ground given for

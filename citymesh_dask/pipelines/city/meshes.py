@@ -7,21 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries, tile_edges
-from ...geometry.extrusion import extrude
+from ...geometry.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries
+from ...geometry.extrusion import TileSurface, extrude_tile
 from ...geometry.meshing import mesh_constraints
 from ...geometry.seams import tile_constraints
 from ...mesh import Boundary, Quality, TileMesh
-from ...outlines import Constraints
+from ...outlines import Constraints, Int32
 from ...tiles import MESH_UNITS, Box
 from .ground import read_height_field
 from .job import CityJob, load_job
 from .levels import read_levels
 from .pieces import read_pieces
 
-EMPTY_TILE = TileMesh(
-    np.empty((0, 3)), np.empty(0, np.int32), np.empty((0, 3), np.int32), np.empty(0, np.int32), 0
-)
 MAX_PLACES = 20
 """So many places of each defect are kept for the report."""
 
@@ -36,9 +33,9 @@ def mesh_tile(job_path: str, index: int) -> dict[str, Any]:
     x0, y0, x1, y1 = (int(value) for value in job.tiling.boxes[index])
     constraints = _constraints(job, (x0, y0, x1, y1))
     if constraints is None:
-        return write_tile(job, index, EMPTY_TILE)
-    mesh, quality = _mesh(job, constraints)
-    return write_tile(job, index, mesh) | {"quality": quality_facts(quality)}
+        return _write_empty(job, index)
+    surface = _surface(job, constraints)
+    return write_tile(job, index, surface) | {"quality": quality_facts(surface.quality)}
 
 
 def _constraints(job: CityJob, box: Box) -> Constraints | None:
@@ -52,7 +49,7 @@ def _constraints(job: CityJob, box: Box) -> Constraints | None:
     )
 
 
-def _mesh(job: CityJob, constraints: Constraints) -> tuple[TileMesh, Quality]:
+def _surface(job: CityJob, constraints: Constraints) -> TileSurface:
     options = job.options
     planar = mesh_constraints(
         constraints,
@@ -61,26 +58,26 @@ def _mesh(job: CityJob, constraints: Constraints) -> tuple[TileMesh, Quality]:
         min_angle=options.min_mesh_angle,
     )
     low, high = constraints.points.min(axis=0) / MESH_UNITS, constraints.points.max(axis=0) / MESH_UNITS
-    return extrude(
+    return extrude_tile(
         planar,
         constraints,
         levels=read_levels(job, constraints.rows),
         terrain=read_height_field(job, (low[0], low[1], high[0], high[1])),
         origin=job.domain.origin,
         n_rows=job.n_rows,
-        building_size=options.building_mesh_triangle_size if options.mesh_walls else None,
+        mesh_walls=options.mesh_walls,
         sort_triangles=options.sort_triangles,
     )
 
 
-def write_tile(job: CityJob, index: int, mesh: TileMesh) -> dict[str, Any]:
+def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]:
     """Write the arrays of a tile and its boundary; return the facts of both."""
-    edges, overused, inconsistent = tile_edges(mesh.faces, len(mesh.vertices))
+    mesh = surface.mesh
     arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
-    written = job.scratch.write(f"tiles/{index:05d}", arrays)
-    boundary = tile_boundary(job, index, mesh, edges)
-    written += write_boundary(job, f"boundaries/tile-{index:05d}", boundary)
-    wrong = {"overused": overused, "inconsistent": inconsistent}
+    written = job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": float(mesh.vertices[:, 2].min())})
+    boundary = tile_boundary(mesh, surface.edges, tile=index, origin=job.domain.origin)
+    written += write_boundary(job, boundary_name(0, index), boundary)
+    wrong = {"overused": surface.overused, "inconsistent": surface.inconsistent}
     return {
         "faces": len(mesh.faces),
         "interior": mesh.n_interior,
@@ -90,17 +87,27 @@ def write_tile(job: CityJob, index: int, mesh: TileMesh) -> dict[str, Any]:
             for name, pairs in wrong.items()
             for pair in pairs[:MAX_PLACES]
         ],
-        "n_defects": len(overused) + len(inconsistent),
+        "n_defects": len(surface.overused) + len(surface.inconsistent),
     }
 
 
-def tile_boundary(job: CityJob, index: int, mesh: TileMesh, edges: np.ndarray[Any, np.dtype[np.int32]]) -> Boundary:
+def _write_empty(job: CityJob, index: int) -> dict[str, Any]:
+    """Write a tile that owns nothing: its ground and buildings went to its neighbours."""
+    none = np.empty((0, 3), np.int32)
+    arrays = {"vertices": np.empty((0, 3)), "faces": none, "markers": np.empty(0, np.int32)}
+    job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": None})
+    empty = Boundary(none.astype(np.int64), np.empty(0), none[:, :2], none)
+    write_boundary(job, boundary_name(0, index), empty)
+    return {"faces": 0, "interior": 0, "bytes": 0}
+
+
+def tile_boundary(mesh: TileMesh, edges: Int32, *, tile: int, origin: tuple[int, int]) -> Boundary:
     """Return the boundary of a tile with exact keys; its tail is numbered from 0."""
     tail = slice(mesh.n_interior, None)
-    plane = (mesh.vertices[tail, :2] - np.array(job.domain.origin, np.float64)) * MESH_UNITS
+    plane = (mesh.vertices[tail, :2] - np.array(origin, np.float64)) * MESH_UNITS
     keys = np.concatenate([np.rint(plane).astype(np.int64), mesh.levels[tail, None].astype(np.int64)], axis=1)
     number = np.arange(len(keys), dtype=np.int32)
-    refs = np.stack([number, np.full_like(number, index), number], axis=1)
+    refs = np.stack([number, np.full_like(number, tile), number], axis=1)
     return Boundary(keys, mesh.vertices[tail, 2].copy(), edges - np.int32(mesh.n_interior), refs)
 
 

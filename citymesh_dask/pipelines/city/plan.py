@@ -11,7 +11,7 @@ from ...geometry.terrain import TerrainLattice
 from ...options import CityOptions
 from ...store.scratch import Scratch
 from ...tiles import Domain, regular_tiling
-from . import assembly, cleaning, footprints, ground, levels, meshes, pieces, table
+from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, table
 from .job import FEATURES_PER_RANGE, PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
 from .survey import Survey
 
@@ -171,7 +171,8 @@ def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
 def _output_stages(job: CityJob, call: tuple[str], *, last: str) -> list[Stage]:
     """Return the stages that write the store."""
     n_tasks = max(4, len(job.tiling) // 4)
-    number = numbered_stage("number_vertices", assembly.number_vertices, 1, arguments=call, after=(last,))
+    close = numbered_stage("close_mesh", closing.close_mesh, 1, arguments=call, after=(last,))
+    number = numbered_stage("number_vertices", assembly.number_vertices, 1, arguments=call, after=("close_mesh",))
     assemble = numbered_stage(
         "assemble",
         assembly.assemble,
@@ -181,4 +182,4 @@ def _output_stages(job: CityJob, call: tuple[str], *, last: str) -> list[Stage]:
         projected_bytes=64 << 20,
     )
     buildings = numbered_stage("write_table", table.write_building_table, 1, arguments=call, after=("building_levels",))
-    return [number, assemble, buildings]
+    return [close, number, assemble, buildings]

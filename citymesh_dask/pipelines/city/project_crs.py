@@ -111,8 +111,9 @@ def _nothing_known(ground: Sequence[Placed], footprints: Sequence[FootprintSourc
     paths = [item.path for item in ground] + [source.path for source in footprints]
     where = paths[0] + (f" and {len(paths) - 1} other inputs" if len(paths) > 1 else "")
     for source in footprints:
-        if _in_degrees(source):
-            return _degrees_error(source)
+        box = _box_in_degrees(source)
+        if box is not None:
+            return _degrees_error(source.path, box)
     advice = "pass --crs EPSG:... of the projected CRS that their coordinates are in"
     return CRSError(where, "no CRS is stated in any input", "a CRS in a header or as an option", advice)
 
@@ -137,8 +138,9 @@ def _check_footprints(source: FootprintSource, crs: str, option: str | None) -> 
         return
     if option is None:
         raise _silent(source.path, crs)
-    if _in_degrees(source):
-        raise _degrees_error(source)
+    box = _box_in_degrees(source)
+    if box is not None:
+        raise _degrees_error(source.path, box)
 
 
 def _silent(path: str, crs: str) -> CRSError:
@@ -156,21 +158,21 @@ def _looks_like_degrees(item: Placed) -> bool:
     return _on_globe(item.bounds) and max(x1 - x0, y1 - y0) < _TILE_IN_DEGREES
 
 
-def _in_degrees(source: FootprintSource) -> bool:
+def _box_in_degrees(source: FootprintSource) -> Bounds | None:
+    """Return the box of footprints that look like degrees; None where they do not."""
     if source.bounds is None or not _on_globe(source.bounds):
-        return False
+        return None
     size = typical_size(source)
-    return size is not None and size < _SMALL_AS_DEGREES
+    return source.bounds if size is not None and size < _SMALL_AS_DEGREES else None
 
 
 def _on_globe(bounds: Bounds) -> bool:
     return bounds[0] >= -180 and bounds[2] <= 180 and bounds[1] >= -90 and bounds[3] <= 90
 
 
-def _degrees_error(source: FootprintSource) -> CRSError:
-    assert source.bounds is not None  # for mypy: _in_degrees was true
-    x0, y0, x1, y1 = source.bounds
+def _degrees_error(path: str, box: Bounds) -> CRSError:
+    x0, y0, x1, y1 = box
     place = utm_code((x0 + x1) / 2, (y0 + y1) / 2) or "EPSG:..."
     found = f"states no CRS, and its box ({x0:.5f}, {y0:.5f}, {x1:.5f}, {y1:.5f}) looks like degrees"
     advice = f"name its CRS in the file (for a Shapefile a .prj of EPSG:4326) and pass --crs {place} for the project"
-    return CRSError(source.path, found, "a projected CRS in metres, or a stated geographic one", advice)
+    return CRSError(path, found, "a projected CRS in metres, or a stated geographic one", advice)

@@ -27,7 +27,6 @@ from .input_checks import (
     check_extent,
     check_fields,
     check_finite,
-    check_given_once,
     check_overlap,
 )
 from .project_crs import Placed, decide_crs, footprint_box, union_box
@@ -36,7 +35,6 @@ PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike] | None
 
 _FOOTPRINT_MARGIN_M = 20
-_NOTES_PER_KIND = 1
 
 
 @dataclass(frozen=True)
@@ -137,8 +135,6 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
         If a file is missing or damaged, or the inputs do not make a city together.
     """
     check_combination(_given(inputs, options))
-    check_given_once(inputs.footprint_paths, "footprints")
-    check_given_once(inputs.point_paths, "points")
     footprints = survey_footprints(inputs.footprint_paths, inputs.layer)
     points = tuple(survey_points(inputs.point_paths)) if inputs.point_paths else ()
     rasters = {name: survey_raster(path) for name, path in inputs.rasters.items()}
@@ -151,6 +147,7 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
         *_feet_notes(placed, points, crs=crs, z_scale=options.z_scale),
         *attribute_notes(footprints, options),
         *_footprint_notes(footprints, crs, domain),
+        *_void_notes(placed, domain),
     ]
     return Survey(
         footprints,
@@ -229,11 +226,17 @@ def _outwards(box: Bounds) -> Bounds:
 
 def _feet_notes(placed: Sequence[Placed], points: Sequence[PointSource], *, crs: str, z_scale: float) -> list[str]:
     """Return warnings about heights in feet, the first of each kind of input with the number of the others."""
-    z_range = {source.path: (source.bounds[2], source.bounds[5]) for source in points}
+    headers = {source.path: source for source in points}
     by_role: dict[str, list[str]] = {}
     for item in placed:
-        stated = item.crs or (crs if item.role == "points" else None)
-        warning = feet_warning(item.path, stated, z_range.get(item.path), z_scale=z_scale)
+        header = headers.get(item.path)
+        warning = feet_warning(
+            item.path,
+            item.crs or (crs if header else None),
+            z_range=(header.bounds[2], header.bounds[5]) if header else None,
+            metres_per_height=header.metres_per_height if header else None,
+            z_scale=z_scale,
+        )
         if warning is not None:
             by_role.setdefault(item.role, []).append(warning)
     return [first[0] + (f" (and {len(first) - 1} other files)" if first[1:] else "") for first in by_role.values()]
@@ -250,3 +253,15 @@ def _footprint_notes(footprints: Sequence[FootprintSource], crs: str, domain: Do
         if source.crs is not None and not same_horizontal(source.crs, crs):
             notes.append(f"{source.path}: reprojected from {crs_name(source.crs)} to {crs_name(crs)}")
     return notes
+
+
+def _void_notes(placed: Sequence[Placed], domain: Domain) -> list[str]:
+    """Return a warning where ``bounds`` reach beyond the source of the terrain."""
+    for role in ("terrain", "points"):
+        boxes = [item.bounds for item in placed if item.role == role]
+        if boxes:
+            box, frame = union_box(boxes), domain.bounds
+            if frame[0] < box[0] or frame[1] < box[1] or frame[2] > box[2] or frame[3] > box[3]:
+                return [f"the domain {box_text(frame)} reaches beyond {role} {box_text(box)}; terrain there is filled"]
+            return []
+    return []

@@ -11,7 +11,7 @@ from ...outcomes import is_skipped, reasons, status_words
 from ...store.chunks import Array
 from ...store.city_store import write_table
 from .assembly import partial_store
-from .footprints import read_attribute_columns
+from .footprints import kept_columns, read_kept_columns
 from .job import CityJob, load_job
 from .levels import LEVEL_COLUMNS
 
@@ -29,7 +29,7 @@ def write_building_table(job_path: str, index: int = 0) -> dict[str, Any]:
     del columns["level"]
     columns["merged_into"] = follow_merges(columns["merged_into"])
     words, why = status_words(outcome), reasons(outcome)
-    table: dict[str, Array] = {**_attribute_columns(job, reserved=set(columns)), **columns}
+    table: dict[str, Array] = {**_source_columns(job), **columns}
     table["status"] = np.array(words, dtype=object)
     table["reason"] = np.array(why, dtype=object)
     table["height_source"] = np.array(HEIGHT_SOURCES, dtype=object)[evidence]
@@ -65,11 +65,13 @@ def follow_merges(into: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return into
 
 
-def _attribute_columns(job: CityJob, reserved: set[str]) -> dict[str, Array]:
-    """Return ``id`` and the attributes of the source; names of our own columns get ``source_`` before them."""
-    taken = reserved | {"status", "reason", "height_source"}
-    columns = read_attribute_columns(job)
-    return {(f"source_{name}" if name in taken else name): values for name, values in columns.items()}
+def _source_columns(job: CityJob) -> dict[str, Array]:
+    """Return ``id`` and the attributes of the sources, over all rows."""
+    columns = kept_columns(job)
+    ranges = [read_kept_columns(job, index, columns) for index in range(len(job.footprint_ranges))]
+    if not ranges:
+        return {"id": np.empty(0, object)}
+    return {name: np.concatenate([part[name] for part in ranges]) for name in ranges[0]}
 
 
 def _count_reasons(words: list[str], why: list[str], ids: Array) -> list[dict[str, Any]]:

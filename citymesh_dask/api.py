@@ -1,0 +1,426 @@
+"""The Python interface: options, headers and plan are checked in the call, a `Run` does the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+from distributed import Client
+
+from .engine.cluster import (
+    ClusterExecutor,
+    Executor,
+    LocalExecutor,
+    check_scheduler_name,
+    connect_address,
+    local_cluster,
+)
+from .engine.machine import AUTO_SHARE, survey_machine
+from .engine.memory import RESERVED_BYTES, parse_bytes
+from .engine.plan import Plan
+from .engine.progress import choose_listener
+from .engine.run import Run
+from .errors import OptionError, OutputError, StoreError
+from .options import CityOptions
+from .pipelines.city.finish import seal_store, software_versions
+from .pipelines.city.job import CityJob, load_job, save_job
+from .pipelines.city.plan import Resources, city_job, plan_city
+from .pipelines.city.summary import run_facts
+from .pipelines.city.survey import CityInputs, PathLike, Paths, Survey, survey_city
+from .report import write_report
+from .store.chunks import Array, write_json
+from .store.city_store import CityStore, open_store
+from .store.fingerprint import combined_fingerprint, file_fingerprint
+from .store.manifest import ReceiptFolder
+
+_SCRATCH_MARK = "citymesh-scratch.json"
+
+
+class CityMesh:
+    """A finished city mesh, read lazily.
+
+    Parameters
+    ----------
+    store : CityStore
+        The open store.
+    """
+
+    def __init__(self, store: CityStore) -> None:
+        self._store = store
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._store.path
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Group attributes: CRS, options, certificate and more (see ``docs/store.md``)."""
+        return self._store.attributes
+
+    @property
+    def n_vertices(self) -> int:
+        """Number of vertices."""
+        return self._store.n_vertices
+
+    @property
+    def n_faces(self) -> int:
+        """Number of faces."""
+        return self._store.n_faces
+
+    @property
+    def n_buildings(self) -> int:
+        """Rows of the building table."""
+        return self._store.n_buildings
+
+    @property
+    def vertices(self) -> dask.array.Array:
+        """(n, 3) float64 Dask array, metres in the project CRS."""
+        return self._lazy("vertices")
+
+    @property
+    def faces(self) -> dask.array.Array:
+        """(m, 3) int32 or int64 Dask array of vertex indices, counter-clockwise seen from outside."""
+        return self._lazy("faces")
+
+    @property
+    def markers(self) -> dask.array.Array:
+        """(m,) int32 Dask array: -2 terrain, i wall and N + i roof of building i, -3 side, -4 base."""
+        return self._lazy("markers")
+
+    @property
+    def building(self) -> dask.array.Array:
+        """(m,) int32 Dask array: row of the building table, -1 where there is no building."""
+        return self._lazy("building")
+
+    @property
+    def buildings(self) -> dict[str, Array]:
+        """The building table: column name to (N,) array."""
+        return {name: self._store.column(name) for name in self._store.column_names()}
+
+    def save(self, path: PathLike) -> Path:
+        """Copy the store to another folder and return it.
+
+        Raises
+        ------
+        OutputError
+            If the folder exists.
+        """
+        target = Path(path)
+        if target.exists():
+            raise OutputError(str(target), "it exists already", advice="choose another path")
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(self.path, partial)
+        partial.rename(target)
+        return target
+
+    def __repr__(self) -> str:
+        return f"CityMesh({str(self.path)!r}: {self.n_vertices:,} vertices, {self.n_faces:,} faces, {self.n_buildings:,} buildings)"
+
+    def _lazy(self, name: str) -> dask.array.Array:
+        return dask.array.from_zarr(str(self.path / name))
+
+
+def open_mesh(path: PathLike) -> CityMesh:
+    """Open a finished city mesh.
+
+    Raises
+    ------
+    StoreError
+        If the path is no city store, or one of a newer format version.
+    """
+    return CityMesh(open_store(path))
+
+
+def connect(address: str | None = None, *, memory_limit: str | int = "auto", n_workers: int | str = "auto") -> Client:
+    """Return a Dask client: of a new memory-limited local cluster, or of a running scheduler.
+
+    Parameters
+    ----------
+    address : str, optional
+        Address of a running scheduler, such as ``tcp://10.0.0.1:8786``; a local cluster if not given.
+    memory_limit : str or int
+        Memory of the whole local cluster, such as ``"4GB"``; "auto" takes 0.6 of what is free.
+    n_workers : int or "auto"
+        Worker processes of the local cluster, one thread each.
+    """
+    if address is not None:
+        return connect_address(address)
+    resources = _resources(memory_limit, n_workers, fan_in=2)
+    client, _ = local_cluster(n_workers=resources.n_workers, worker_bytes=_worker_bytes(resources))
+    return client
+
+
+def build_city_mesh(
+    footprints: Paths = None,
+    out: PathLike | None = None,
+    *,
+    layer: str | None = None,
+    points: Paths = None,
+    terrain: PathLike | None = None,
+    surface: PathLike | None = None,
+    building_heights: PathLike | None = None,
+    options: CityOptions | None = None,
+    memory_limit: str | int = "auto",
+    n_workers: int | str = "auto",
+    scheduler: str = "processes",
+    client: Client | None = None,
+    batch_size: int = 8,
+    use_disk_store: bool = True,
+    temp_dir: PathLike | None = None,
+    keep_intermediate: bool = False,
+    on_error: str = "raise",
+    retries: int = 1,
+    overwrite: bool = False,
+    progress: bool = True,
+    **geometry: Any,
+) -> Run[CityMesh]:
+    """Build one watertight city mesh; return at once with a future of it.
+
+    Parameters
+    ----------
+    footprints : path or sequence of path, optional
+        Footprint files (GPKG, GeoJSON, Shapefile, FlatGeobuf). Without any, the terrain is meshed alone.
+    out : path
+        Folder of the Zarr store to be written.
+    layer : str, optional
+        Layer of the footprint files.
+    points : path or sequence of path, optional
+        LAS, LAZ or COPC files, globs included.
+    terrain, surface, building_heights : path, optional
+        Rasters of the ground, of the surface with roofs, and of heights above ground.
+    options : CityOptions, optional
+        Geometry; single fields may also be given as keywords.
+    memory_limit : str or int
+        Memory of the whole process tree; "auto" takes 0.6 of what is free.
+    n_workers : int or "auto"
+        Processes (or threads) that work side by side.
+    scheduler : {"processes", "threads", "synchronous"}
+        A local cluster of processes, or this process.
+    client : distributed.Client, optional
+        A running cluster to use instead.
+    batch_size : int
+        Fan-in of the merging tree, at least 2.
+    use_disk_store : bool
+        Only True in this version.
+    temp_dir : path, optional
+        Where the scratch folder goes; beside ``out`` by default.
+    keep_intermediate : bool
+        Keep the scratch folder.
+    on_error : {"raise"}
+        What a task that fails after its retries does to the run.
+    retries : int
+        How often a failed task is tried again.
+    overwrite : bool
+        Replace a store of another run.
+    progress : bool
+        Show progress on standard error or in the notebook.
+    **geometry
+        Fields of `CityOptions`.
+
+    Returns
+    -------
+    Run
+        ``result()`` is a `CityMesh`.
+
+    Raises
+    ------
+    InputError, OptionError, OutputError, PlanError
+        Before anything is run, where inputs, options, output or plan are not usable.
+    """
+    chosen = _options(options, geometry)
+    check_scheduler_name(scheduler)
+    _check_settings(batch_size=batch_size, use_disk_store=use_disk_store, on_error=on_error, retries=retries)
+    if out is None:
+        raise OptionError("option out", "no output given", "the folder of the store to be written")
+    inputs = CityInputs(footprints or (), layer, points or (), terrain, surface, building_heights)
+    resources = _resources(memory_limit, n_workers, fan_in=batch_size)
+    survey = survey_city(inputs, chosen)
+    described = describe_inputs(inputs)
+    fingerprint = combined_fingerprint({"inputs": described, "options": dataclasses.asdict(chosen), "layer": layer})
+    target = Path(out).absolute()
+    if _is_finished(target, fingerprint, overwrite=overwrite):
+        return _finished_run(target, resources)
+    job, job_path = _prepare(survey, chosen, target, fingerprint, temp_dir=temp_dir, fan_in=batch_size)
+    plan = plan_city(job, job_path, resources)
+    ending = _Ending(job, fingerprint, tuple(described), keep_intermediate, plan)
+    return _start(plan, job, ending, client=client, scheduler=scheduler, retries=retries, progress=progress)
+
+
+def _options(options: CityOptions | None, geometry: Mapping[str, Any]) -> CityOptions:
+    given = dict(geometry)
+    if given.pop("tile_overlap", None) is not None:
+        warnings.warn("tile_overlap is ignored: halos are computed", stacklevel=3)
+    if options is None:
+        return CityOptions.from_mapping(given)
+    return CityOptions.from_mapping(dataclasses.asdict(options) | given) if given else options
+
+
+def _check_settings(*, batch_size: int, use_disk_store: bool, on_error: str, retries: int) -> None:
+    if not isinstance(batch_size, int) or batch_size < 2:
+        raise OptionError("option batch_size", repr(batch_size), "a whole number of at least 2")
+    if not use_disk_store:
+        raise OptionError(
+            "option use_disk_store", "False", "True", "this version always works through its scratch folder"
+        )
+    if on_error != "raise":
+        raise OptionError(
+            "option on_error", repr(on_error), "'raise'", "this version fails a run with its first failed task"
+        )
+    if not isinstance(retries, int) or retries < 0:
+        raise OptionError("option retries", repr(retries), "a whole number of at least 0")
+
+
+def _resources(memory_limit: str | int, n_workers: int | str, *, fan_in: int) -> Resources:
+    machine = survey_machine()
+    auto = memory_limit in ("auto", None)
+    allowed = int(machine.available_bytes * AUTO_SHARE) if auto else parse_bytes(memory_limit)
+    if n_workers in ("auto", None):
+        count = max(1, min(machine.cpus, allowed // (3 * RESERVED_BYTES)))
+    elif isinstance(n_workers, int) and not isinstance(n_workers, bool) and n_workers >= 1:
+        count = n_workers
+    else:
+        raise OptionError("option n_workers", repr(n_workers), "a whole number of at least 1, or 'auto'")
+    return Resources(allowed, count, fan_in)
+
+
+def _worker_bytes(resources: Resources) -> int:
+    return max((resources.allowed_bytes - RESERVED_BYTES) // resources.n_workers, RESERVED_BYTES)
+
+
+def describe_inputs(inputs: CityInputs) -> list[dict[str, Any]]:
+    """Return role and fingerprint of every input file."""
+    files = [("footprints", path) for path in inputs.footprint_paths]
+    files += [("points", path) for path in inputs.point_paths]
+    files += list(inputs.rasters.items())
+    return [{"role": role, **file_fingerprint(path)} for role, path in files]
+
+
+def _is_finished(out: Path, fingerprint: str, *, overwrite: bool) -> bool:
+    """Whether the store is there already; refuse to touch anything else that has its name."""
+    if not out.exists():
+        if not os.access(_nearest_folder(out), os.W_OK):
+            raise OutputError(str(out), "its folder is not writable", advice="choose another place with --out")
+        return False
+    try:
+        attributes = open_store(out).attributes
+    except StoreError as error:
+        raise OutputError(str(out), "it exists and is no city store", "a new path", "choose another path") from error
+    if attributes.get("fingerprint") == fingerprint:
+        return True
+    if not overwrite:
+        raise OutputError(
+            str(out), "it holds the result of another run", "a new path", "pass --overwrite to replace it"
+        )
+    return False
+
+
+def _nearest_folder(path: Path) -> Path:
+    return next(folder for folder in path.parents if folder.exists())
+
+
+def _prepare(
+    survey: Survey, options: CityOptions, out: Path, fingerprint: str, *, temp_dir: PathLike | None, fan_in: int
+) -> tuple[CityJob, str]:
+    """Return the job, taken from the scratch folder where the same run was begun before."""
+    scratch = (Path(temp_dir).absolute() if temp_dir else out.parent) / f"{out.name}.scratch"
+    mark = scratch / _SCRATCH_MARK
+    if scratch.exists() and not mark.exists() and any(scratch.iterdir()):
+        raise OutputError(
+            str(scratch), "it is in the way of the scratch folder", advice="move it, or choose --temp-dir"
+        )
+    if mark.exists():
+        kept = scratch / "job.pickle"
+        if fingerprint in mark.read_text(encoding="utf8") and kept.exists():
+            return load_job(str(kept)), str(kept)
+        shutil.rmtree(scratch)
+    scratch.mkdir(parents=True, mode=0o700, exist_ok=True)
+    job = city_job(survey, options, out=out, scratch=scratch, fan_in=fan_in)
+    job_path = save_job(job)
+    write_json(mark, {"fingerprint": fingerprint, "software": software_versions()})
+    return job, job_path
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """What happens when all tasks are done: the store is sealed, the report written, the scratch removed."""
+
+    job: CityJob
+    fingerprint: str
+    inputs: tuple[dict[str, Any], ...]
+    keep_intermediate: bool
+    plan: Plan
+    begun: float = dataclasses.field(default_factory=time.time)
+
+    def __call__(self, run: Run[CityMesh]) -> CityMesh:
+        receipts = {receipt.key: receipt for receipt in self.ledger.all()}
+        seal_store(self.job, receipts, inputs=self.inputs, fingerprint=self.fingerprint)
+        run.report = run_facts(self.job, self.plan, receipts, inputs=self.inputs, begun=self.begun)
+        write_report(open_store(self.job.out), run.report)
+        if not self.keep_intermediate:
+            shutil.rmtree(self.job.scratch.root, ignore_errors=True)
+        return open_mesh(self.job.out)
+
+    @property
+    def ledger(self) -> ReceiptFolder:
+        """Receipts of the run."""
+        return ReceiptFolder(str(self.job.scratch.root / "receipts"))
+
+
+def _start(
+    plan: Plan,
+    job: CityJob,
+    ending: _Ending,
+    *,
+    client: Client | None,
+    scheduler: str,
+    retries: int,
+    progress: bool,
+) -> Run[CityMesh]:
+    executor = _executor(plan, job, client=client, scheduler=scheduler)
+    listener = choose_listener({stage.name: len(stage.tasks) for stage in plan.stages}, quiet=not progress)
+    listeners = [listener] if listener else []
+    return Run(plan, ending.ledger, executor, finish=ending, listeners=listeners, retries=retries)
+
+
+def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str) -> Executor:
+    if client is not None:
+        return ClusterExecutor(client)
+    if scheduler != "processes":
+        return LocalExecutor(scheduler, plan.n_workers)
+    resources = Resources(plan.allowed_bytes, plan.n_workers)
+    return ClusterExecutor(
+        *local_cluster(
+            n_workers=plan.n_workers,
+            worker_bytes=_worker_bytes(resources),
+            local_directory=str(job.scratch.root / "dask"),
+        )
+    )
+
+
+def _finished_run(out: Path, resources: Resources) -> Run[CityMesh]:
+    """Return a run with nothing to do: the store is there, from the same inputs and options."""
+    plan = Plan((), resources.allowed_bytes, resources.n_workers)
+    executor = LocalExecutor("synchronous", 1)
+    return Run(plan, ReceiptFolder(str(out / "none")), executor, finish=lambda run: open_mesh(out))
+
+
+def mesh_summary(mesh: CityMesh) -> str:
+    """Return a few lines on what a mesh holds."""
+    status = mesh.buildings["status"]
+    words, counts = np.unique(np.asarray(status, dtype=str), return_counts=True)
+    outcomes = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True)) or "none"
+    return f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices; buildings: {outcomes}"
+
+
+__all__: Sequence[str] = ("CityMesh", "build_city_mesh", "connect", "describe_inputs", "mesh_summary", "open_mesh")

@@ -1,0 +1,100 @@
+"""Jobs to runs: those of configuration files and the one of a command line.
+
+Here a `JobSpec` meets the Python interface; what a job may hold is the business of `config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .api import CityMesh, build_city_mesh
+from .config import JobSpec, load_config
+from .engine.run import Run
+from .errors import ConfigError
+
+
+def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
+    """Check a job and start it; return at once with the future of its mesh.
+
+    Parameters
+    ----------
+    job : JobSpec
+        What to run.
+    progress : bool
+        Whether to show progress.
+
+    Raises
+    ------
+    InputError, OptionError, OutputError, PlanError
+        If the job cannot be run; nothing has been started then.
+    """
+    settings = job.settings
+    return build_city_mesh(
+        job.footprints,
+        job.out,
+        layer=job.layer,
+        points=job.points,
+        terrain=job.terrain,
+        surface=job.surface,
+        building_heights=job.building_heights,
+        options=job.options,
+        memory_limit=settings.memory_limit,
+        n_workers=settings.n_workers,
+        scheduler=settings.scheduler,
+        batch_size=settings.batch_size,
+        temp_dir=settings.temp_dir,
+        keep_intermediate=settings.keep_intermediate,
+        on_error=settings.on_error,
+        retries=settings.retries,
+        overwrite=settings.overwrite,
+        progress=progress,
+    )
+
+
+def finish_run(run: Run[CityMesh]) -> CityMesh:
+    """Wait for a run and return its mesh; cancel it if the waiting is interrupted."""
+    try:
+        return run.result()
+    except BaseException:
+        run.cancel()
+        raise
+
+
+def load_jobs(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> list[JobSpec]:
+    """Return the jobs of several configuration files, all read before any is run.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be understood, or two jobs write the same store.
+    """
+    jobs = [job for path in paths for job in load_config(path, overrides)]
+    writers: dict[Path, JobSpec] = {}
+    for job in jobs:
+        out = Path(job.out).absolute()
+        if out in writers:
+            found = f"writes {job.out}, as {writers[out].name} does"
+            raise ConfigError(job.name, found, "a store of its own for every job", "change its key 'out'")
+        writers[out] = job
+    return jobs
+
+
+def run_config(path: str | Path, *, overrides: Sequence[str] = (), progress: bool = True) -> list[CityMesh]:
+    """Run the jobs of a configuration file one after the other and return their meshes.
+
+    Parameters
+    ----------
+    path : path
+        YAML file with one job, or a list under ``jobs:``.
+    overrides : sequence of str
+        ``key=value`` pairs that win over the file in every job.
+    progress : bool
+        Whether to show progress.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be understood; no job has been started then.
+    """
+    return [finish_run(start_job(job, progress=progress)) for job in load_jobs([path], overrides)]

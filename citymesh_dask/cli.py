@@ -1,0 +1,238 @@
+"""The command ``citymesh``: flags to options, exceptions to exit codes, and nothing else.
+
+What people read goes to standard error; with ``--json`` one JSON object goes to standard output.
+Heavy modules are imported inside the commands, so that ``--help`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import difflib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .arguments import CommandParser, build_parser
+from .config import OPTION_KEYS, SETTING_KEYS, JobSpec, RunSettings
+from .errors import CheckError, CityMeshError, RunError
+from .options import CityOptions
+
+if TYPE_CHECKING:
+    from .api import CityMesh
+    from .engine.run import Run
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+
+class _Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Arguments without the name of the program; those of the process by default.
+    """
+    parser, commands = build_parser()
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(commands[given.command], unknown)
+    restore = _catch_termination()
+    try:
+        code: int = _COMMANDS[given.command](given)
+    except BaseException as error:
+        if os.environ.get("CITYMESH_TRACEBACK"):
+            traceback.print_exc()
+        return _report_failure(error, as_json=getattr(given, "json", False))
+    finally:
+        restore()
+    return code
+
+
+def _refuse(command: CommandParser, unknown: list[str]) -> NoReturn:
+    flag = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(flag, command.flags(), n=1) if flag.startswith("-") else []
+    hint = f", did you mean {near[0]}?" if near else ""
+    command.error(f"unknown argument {unknown[0]!r}{hint}")
+
+
+def _catch_termination() -> Callable[[], object]:
+    """Turn SIGTERM into an exception; return what undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    return lambda: signal.signal(signal.SIGTERM, before)
+
+
+def _report_failure(error: BaseException, *, as_json: bool) -> int:
+    """Say what went wrong, once, and return the exit code."""
+    if isinstance(error, SystemExit):
+        raise error
+    code, message = _exit_code(error), _message(error)
+    _say(f"citymesh: error: {message}")
+    if as_json:
+        facts = {"type": type(error).__name__, "message": message}
+        if isinstance(error, CityMeshError):
+            facts |= {name: getattr(error, name) for name in ("where", "found", "expected", "advice")}
+        _print_json({"status": "error", "exit_code": code, "error": facts})
+    return code
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, (KeyboardInterrupt, concurrent.futures.CancelledError)):
+        return EXIT_INTERRUPTED
+    if isinstance(error, _Terminated):
+        return EXIT_TERMINATED
+    if isinstance(error, CityMeshError) and not isinstance(error, (RunError, CheckError)):
+        return EXIT_USAGE
+    return EXIT_FAILED
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, CityMeshError):
+        return str(error)
+    if isinstance(error, (KeyboardInterrupt, _Terminated, concurrent.futures.CancelledError)):
+        word = "terminated" if isinstance(error, _Terminated) else "interrupted"
+        return f"{word}; the same command goes on with the tasks that are finished"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'operating system'}: {error.strerror}"
+    return f"{type(error).__name__}: {error} (CITYMESH_TRACEBACK=1 shows where)"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, default=str), flush=True)
+
+
+def _run_build(given: argparse.Namespace) -> int:
+    values = vars(given)
+    job = JobSpec(
+        name="citymesh build",
+        out=given.out,
+        footprints=tuple(given.footprints),
+        points=tuple(given.points),
+        layer=given.layer,
+        terrain=given.terrain,
+        surface=given.surface,
+        building_heights=given.building_heights,
+        options=CityOptions.from_mapping({key: values[key] for key in OPTION_KEYS if key in values}),
+        settings=RunSettings(**{key: values[key] for key in SETTING_KEYS if key in values}),
+    )
+    return _run_jobs([job], given)
+
+
+def _run_configs(given: argparse.Namespace) -> int:
+    from .batch import load_jobs
+
+    return _run_jobs(load_jobs(given.configs, given.overrides), given)
+
+
+def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
+    from .batch import finish_run, start_job
+
+    results = []
+    for job in jobs:
+        if len(jobs) > 1 and not given.quiet:
+            _say(f"{job.name}: {job.out}")
+        run = start_job(job, progress=not given.quiet)
+        results.append(_tell_result(finish_run(run), run))
+    if given.json:
+        _print_json(results[0] if len(results) == 1 and given.command == "build" else results)
+    return 0
+
+
+def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> dict[str, Any]:
+    from .api import mesh_summary
+
+    facts = run.report.to_json() if run.report else {}
+    for note in facts.get("warnings", ()):
+        _say(f"citymesh: note: {note}")
+    _say(f"{mesh.path}: {mesh_summary(mesh)}")
+    return {"status": "finished", "store": str(mesh.path), **_mesh_facts(mesh), "report": facts}
+
+
+def _mesh_facts(mesh: CityMesh) -> dict[str, Any]:
+    counts = {"n_vertices": mesh.n_vertices, "n_faces": mesh.n_faces, "n_buildings": mesh.n_buildings}
+    return counts | {"certificate": mesh.attributes.get("certificate", {})}
+
+
+def _run_check(given: argparse.Namespace) -> int:
+    from .pipelines.check import check_store
+
+    report = check_store(given.store)
+    _say(report.describe())
+    if given.json:
+        _print_json({"store": given.store, "ok": report.ok, "problems": list(report.problems)})
+    return 0 if report.ok else EXIT_FAILED
+
+
+def _run_info(given: argparse.Namespace) -> int:
+    from .api import mesh_summary, open_mesh
+
+    mesh = open_mesh(given.store)
+    attributes = mesh.attributes
+    if given.json:
+        _print_json({"store": str(mesh.path), **_mesh_facts(mesh), "attributes": attributes})
+        return 0
+    _say(f"{mesh.path}: {mesh_summary(mesh)}")
+    _say(f"crs: {(attributes.get('crs') or {}).get('authority') or 'see the attribute crs.wkt'}")
+    for name in ("bounds", "certificate", "options", "software"):
+        _say(f"{name}: {json.dumps(attributes.get(name))}")
+    return 0
+
+
+def _run_export(given: argparse.Namespace) -> int:
+    from .pipelines.export import export_store
+
+    if given.size:
+        report = export_store(
+            given.store, given.out, colour=given.colour, size=tuple(given.size), overwrite=given.overwrite
+        )
+    else:
+        report = export_store(given.store, given.out, colour=given.colour, overwrite=given.overwrite)
+    if not given.quiet:
+        _say(f"{report.path}: {report.bytes_written / 1e6:.2f} MB in {report.seconds:.1f} s")
+    if given.json:
+        _print_json(dataclasses.asdict(report))
+    return 0
+
+
+def _run_demo(given: argparse.Namespace) -> int:
+    from .demo import run_demo
+    from .sample_city.landscape import SampleCity
+
+    city = SampleCity(given.size, given.seed, given.density)
+    tell: Callable[[str], None] = (lambda line: None) if given.quiet else _say
+    report = run_demo(given.folder, city, generate_only=given.generate_only, progress=not given.quiet, tell=tell)
+    _say(report.describe())
+    _say("try next:\n  " + "\n  ".join(report.next_commands()))
+    if given.json:
+        _print_json({"folder": str(report.folder), "files": report.rows, "summary": report.summary})
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "build": _run_build,
+    "run": _run_configs,
+    "check": _run_check,
+    "info": _run_info,
+    "export": _run_export,
+    "demo": _run_demo,
+}

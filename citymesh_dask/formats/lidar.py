@@ -1,0 +1,252 @@
+"""LAS, LAZ and COPC point clouds: what their headers say, and their points in chunks.
+
+COPC files are LAZ files and are read as such. Where points go is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import laspy
+import lazrs
+import numpy as np
+import numpy.typing as npt
+from laspy import DecompressionSelection, LazBackend
+from laspy.errors import LaspyException
+
+from ..errors import InputError, InputMissingError
+from .las_header import EXPECTED, read_las_header
+
+POINTS_PER_CHUNK = 500_000
+SUFFIXES = (".las", ".laz")
+NOISE_CLASSES = (7, 18)
+"""Low and high noise; such points are never used."""
+_OVERLAP_CLASS = 12
+_OLD_FORMATS = 6
+_HEADER_BOX_MARGIN_M = 1.0
+_VERTICAL_UNITS_KEY = 4099
+_METRES_PER_UNIT = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
+_FIELDS = (
+    DecompressionSelection.XY_RETURNS_CHANNEL
+    | DecompressionSelection.Z
+    | DecompressionSelection.CLASSIFICATION
+    | DecompressionSelection.FLAGS
+)
+
+
+@dataclass(frozen=True)
+class PointSource:
+    """A point file, from its header.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    n_points : int
+        Number of points.
+    bounds : (x0, y0, z0, x1, y1, z1)
+        Box in the units of the file.
+    crs : str or None
+        WKT, None where the header states none.
+    scales : (float, float, float)
+        Steps of the coordinates.
+    version : str
+        LAS version.
+    point_format : int
+        LAS point format.
+    copc : bool
+        Whether it is a cloud-optimised point cloud.
+    metres_per_height : float or None
+        Unit of heights stated by a GeoTIFF key, metres; None where there is none.
+    """
+
+    path: str
+    n_points: int
+    bounds: tuple[float, float, float, float, float, float]
+    crs: str | None
+    scales: tuple[float, float, float]
+    version: str
+    point_format: int
+    copc: bool
+    metres_per_height: float | None
+
+
+@dataclass(frozen=True)
+class PointChunk:
+    """Some points of a file.
+
+    Parameters
+    ----------
+    x, y : (n,) float64
+        Metres in the CRS of the file.
+    z : (n,) int64
+        Millimetres, after the height factor.
+    classification : (n,) uint8
+        LAS class.
+    keep : (n,) bool
+        False for points flagged withheld, synthetic or overlap, and for noise.
+    """
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    z: npt.NDArray[np.int64]
+    classification: npt.NDArray[np.uint8]
+    keep: npt.NDArray[np.bool_]
+
+
+def survey_points(paths: Sequence[str | Path]) -> tuple[PointSource, ...]:
+    """Return the sources that names stand for, each file once, from their headers alone.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files, patterns such as ``tiles/*.laz``, or folders (all LAS and LAZ files in them); files of
+        a pattern or folder are sorted by name.
+
+    Raises
+    ------
+    InputMissingError
+        If a file does not exist or a pattern matches none.
+    InputError
+        If a file is empty, cut off, damaged, without points or no LAS file.
+    """
+    files: dict[Path, str] = {}
+    for path in paths:
+        for file in _expand(str(path)):
+            files.setdefault(Path(file).resolve(), file)
+    return tuple(_survey(file) for file in files.values())
+
+
+def read_points(
+    source: PointSource, start: int = 0, stop: int | None = None, *, z_scale: float = 1.0, chunk: int = POINTS_PER_CHUNK
+) -> Iterator[PointChunk]:
+    """Read points ``start:stop`` of a file, chunk by chunk.
+
+    Parameters
+    ----------
+    source : PointSource
+        The file.
+    start, stop : int
+        Points, in file order.
+    z_scale : float
+        Factor from heights in the file to metres.
+    chunk : int
+        Most points per chunk.
+
+    Yields
+    ------
+    PointChunk
+
+    Raises
+    ------
+    InputError
+        If the file is cut off or damaged, has changed since its header was read, or holds points
+        outside the box in its header.
+    """
+    stop = source.n_points if stop is None else min(stop, source.n_points)
+    try:
+        with laspy.open(
+            source.path, laz_backend=LazBackend.Lazrs, read_evlrs=False, decompression_selection=_FIELDS
+        ) as reader:
+            if reader.header.point_count != source.n_points:
+                found = f"{reader.header.point_count} points, {source.n_points} when the run began"
+                raise InputError(source.path, found, "an unchanged file", "run the command again")
+            if start:
+                reader.seek(start)
+            for first in range(start, stop, chunk):
+                wanted = min(chunk, stop - first)
+                points = reader.read_points(wanted)
+                if len(points) != wanted:
+                    raise _cut_off(source, f"points {first + len(points)} to {first + wanted} are missing")
+                yield _decode(source, points, z_scale)
+    except (LaspyException, lazrs.LazrsError, OSError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise _cut_off(source, f"points {start} to {stop}: {error}") from error
+
+
+def _cut_off(source: PointSource, what: str) -> InputError:
+    found = f"the points cannot be read; the file is cut off or damaged ({what})"
+    return InputError(source.path, found, EXPECTED, "copy or download it again")
+
+
+def _expand(path: str) -> list[str]:
+    if Path(path).is_dir():
+        found = sorted(str(p) for p in Path(path).iterdir() if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise InputMissingError(path, "the folder holds no LAS or LAZ file", EXPECTED, "check the path")
+        return found
+    if not Path(path).exists() and glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        if not matches:
+            raise InputMissingError(path, "no file matches the pattern", EXPECTED, "check the pattern")
+        return matches
+    return [path]
+
+
+def _survey(path: str) -> PointSource:
+    header = read_las_header(path)
+    try:
+        with laspy.open(path, read_evlrs=False) as reader:
+            las = reader.header
+            crs = _stated_crs(las)
+            if crs is None and las.version >= laspy.header.Version(1, 4) and las.number_of_evlrs:
+                reader.read_evlrs()
+                crs = _stated_crs(las)
+            copc = any(record.user_id == "copc" for record in las.vlrs)
+            unit = _height_unit(las)
+    except (LaspyException, lazrs.LazrsError, OSError, ValueError, EOFError) as error:
+        found = f"the header cannot be read: {error}"
+        raise InputError(path, found, EXPECTED, "copy or download it again") from error
+    version = ".".join(map(str, header.version))
+    return PointSource(
+        path, header.n_points, header.bounds, crs, header.scales, version, header.point_format, copc, unit
+    )
+
+
+def _stated_crs(header: Any) -> str | None:
+    """Return the CRS as WKT; what pyproj does not understand counts as not stated."""
+    try:
+        crs = header.parse_crs()
+    except Exception:  # pyproj and laspy raise many kinds for broken records
+        return None
+    return None if crs is None else str(crs.to_wkt())
+
+
+def _height_unit(header: Any) -> float | None:
+    for record in header.vlrs.get("GeoKeyDirectoryVlr"):
+        for key in record.geo_keys:
+            if key.id == _VERTICAL_UNITS_KEY:
+                return _METRES_PER_UNIT.get(key.value_offset)
+    return None
+
+
+def _decode(source: PointSource, points: Any, z_scale: float) -> PointChunk:
+    x, y = np.array(points.x, dtype=np.float64), np.array(points.y, dtype=np.float64)
+    _check_inside(source, x, y)
+    z = np.rint(np.array(points.z, dtype=np.float64) * (z_scale * 1000)).astype(np.int64)
+    classes = np.array(points.classification, dtype=np.uint8)
+    dropped = np.isin(classes, NOISE_CLASSES)
+    flags = ["withheld", "synthetic"]
+    if source.point_format < _OLD_FORMATS:
+        dropped |= classes == _OVERLAP_CLASS
+    else:
+        flags.append("overlap")
+    for flag in flags:
+        dropped |= np.array(points[flag], dtype=bool)
+    return PointChunk(x, y, z, classes, ~dropped)
+
+
+def _check_inside(source: PointSource, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
+    """Other tasks rely on the box in the header to know which files concern them."""
+    x0, y0, _, x1, y1, _ = source.bounds
+    margin = _HEADER_BOX_MARGIN_M
+    box = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
+    if box[0] < x0 - margin or box[1] < y0 - margin or box[2] > x1 + margin or box[3] > y1 + margin:
+        found = f"points in {box}, outside the box in its header {(x0, y0, x1, y1)}"
+        advice = "the file is damaged, or rewrite it so that its header is made anew (for example pdal translate)"
+        raise InputError(source.path, found, "points inside that box", advice)

@@ -1,0 +1,201 @@
+"""From the planar mesh of a tile to its surface: roofs lifted, walls put in between (LOD1).
+
+Levels of vertices come from `columns`; this module numbers one vertex per level that a face uses,
+and emits terrain, roofs and walls. Over each edge between two levels the higher side emits the wall
+as a strip through all levels between them at either end: no T-junctions, no double walls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..mesh import LEVELS_PER_METRE, TERRAIN_LEVEL, TERRAIN_MARKER, Quality, TileMesh
+from ..outlines import Constraints, Float64, Int32
+from ..tiles import MESH_UNITS
+from .columns import Columns, build_columns
+from .edges import tile_edges
+from .meshing import PlanarMesh
+from .quality import measure_quality
+from .strips import UNUSED, emit_band, mark_slots, number_vertices, spread_levels
+
+
+class Terrain(Protocol):
+    """Anything that gives terrain heights, such as `terrain.HeightField`."""
+
+    def at(self, x: Float64, y: Float64) -> Float64:
+        """Return heights (n,) float64 in whole millimetres, as metres, at metres from the project origin."""
+        ...
+
+
+@dataclass(frozen=True)
+class TileSurface:
+    """The surface of a tile with what was found out while it was numbered.
+
+    Parameters
+    ----------
+    mesh : TileMesh
+    quality : Quality
+    edges : (e, 2) int32
+        Oriented edges that one face of the tile uses, as `edges.tile_edges` gives them.
+    overused, inconsistent : (k, 2) int32
+        Edges of more than two faces; edges that two faces run along in the same direction.
+    """
+
+    mesh: TileMesh
+    quality: Quality
+    edges: Int32
+    overused: Int32
+    inconsistent: Int32
+
+
+def extrude(
+    planar: PlanarMesh,
+    constraints: Constraints,
+    *,
+    levels: Int32,
+    n_rows: int,
+    terrain: Terrain,
+    origin: tuple[int, int],
+    mesh_walls: bool = True,
+    sort_triangles: bool = False,
+) -> tuple[TileMesh, Quality]:
+    """Return the surface of a tile and its quality; see `extrude_tile`."""
+    surface = extrude_tile(
+        planar,
+        constraints,
+        levels=levels,
+        n_rows=n_rows,
+        terrain=terrain,
+        origin=origin,
+        mesh_walls=mesh_walls,
+        sort_triangles=sort_triangles,
+    )
+    return surface.mesh, surface.quality
+
+
+def extrude_tile(
+    planar: PlanarMesh,
+    constraints: Constraints,
+    *,
+    levels: Int32,
+    n_rows: int,
+    terrain: Terrain,
+    origin: tuple[int, int],
+    mesh_walls: bool = True,
+    sort_triangles: bool = False,
+) -> TileSurface:
+    """Lift roofs to their levels and put walls between the surfaces.
+
+    Parameters
+    ----------
+    planar : PlanarMesh
+        Mesh of the tile.
+    constraints : Constraints
+        What it was made from.
+    levels : (k,) int32
+        Roof level of each local label, units of 0.1 mm; `TERRAIN_LEVEL` lays the roof on the
+        terrain (no walls; it keeps its marker).
+    n_rows : int
+        Rows of the building table: the marker of a roof is ``n_rows`` plus its row.
+    terrain : Terrain
+        Heights of the terrain.
+    origin : (int, int)
+        Project origin, metres.
+    mesh_walls : bool
+        False leaves out the levels between real ones: bare strips.
+    sort_triangles : bool
+        True orders the faces by marker, keeping their order within each.
+
+    Returns
+    -------
+    TileSurface
+        Vertices on the tile's boundary last, these ascending by (x, y, level).
+
+    Raises
+    ------
+    RunError
+        If the terrain is not below a roof beside it.
+    """
+    level_of = np.concatenate([np.full(2, TERRAIN_LEVEL, dtype=np.int32), levels.astype(np.int32)])
+    region_level = _region_levels(planar, level_of)
+    ground = _ground_heights(planar, constraints, region_level, terrain)
+    codes = np.rint(ground * LEVELS_PER_METRE).astype(np.int32)
+    columns = build_columns(planar, constraints, level_of, ground=codes, mesh_walls=mesh_walls)
+    used, n_walls = mark_slots(planar.triangles, planar.neighbours, planar.labels, level_of, *columns.lookup)
+    shift = np.array(planar.origin) / MESH_UNITS + np.array(origin)
+    ids, slots, vertices, vertex_levels = number_vertices(
+        planar.points, ground, region_level, shift, used, *columns.lookup
+    )
+    faces, wall_labels = _emit(planar, columns, (ids, slots), level_of=level_of, n_walls=n_walls)
+    quality = measure_quality(planar, vertices, faces[len(faces) - n_walls :], origin=origin)
+    markers = _markers(planar, constraints, wall_labels, n_rows=n_rows)
+    if sort_triangles:
+        order = np.argsort(markers, kind="stable")
+        faces, markers = faces[order], markers[order]
+    return _boundary_last(vertices, vertex_levels, faces, markers, quality)
+
+
+def _region_levels(planar: PlanarMesh, level_of: Int32) -> Int32:
+    """Return the level of the region around each vertex; what it says on constraints has no meaning."""
+    region_level = np.full(len(planar.points), UNUSED, dtype=np.int32)
+    spread_levels(planar.triangles, planar.labels, level_of, region_level)
+    stop = planar.n_given + len(planar.lattice_labels)
+    region_level[planar.n_given : stop] = level_of[planar.lattice_labels + 2]
+    return region_level
+
+
+def _ground_heights(planar: PlanarMesh, constraints: Constraints, region_level: Int32, terrain: Terrain) -> Float64:
+    """Return the terrain at all vertices that lie on it or on a constraint, metres; 0 elsewhere."""
+    wanted = region_level == TERRAIN_LEVEL
+    wanted[constraints.ends] = True
+    wanted[planar.split_vertices] = True
+    heights = np.zeros(len(planar.points))
+    where = planar.points[wanted] + np.array(planar.origin) / MESH_UNITS
+    heights[wanted] = terrain.at(where[:, 0], where[:, 1])
+    return heights
+
+
+def _emit(
+    planar: PlanarMesh, columns: Columns, vertices: tuple[Int32, Int32], *, level_of: Int32, n_walls: int
+) -> tuple[Int32, Int32]:
+    """Return the faces (band, lattice, walls) and the local label of each wall face."""
+    n_band, n_flat = len(planar.triangles), len(planar.triangles) + len(planar.lattice_triangles)
+    faces = np.empty((n_flat + n_walls, 3), dtype=np.int32)
+    faces[n_band:n_flat] = vertices[0][planar.lattice_triangles]
+    wall_labels = np.empty(n_walls, dtype=np.int32)
+    emit_band(
+        faces,
+        faces[n_flat:],
+        wall_labels,
+        planar.triangles,
+        planar.neighbours,
+        planar.labels,
+        level_of,
+        *vertices,
+        *columns.lookup,
+        columns.heights,
+    )
+    return faces, wall_labels
+
+
+def _markers(planar: PlanarMesh, constraints: Constraints, wall_labels: Int32, *, n_rows: int) -> Int32:
+    rows = constraints.rows.astype(np.int32)
+    flat = np.concatenate([np.full(2, TERRAIN_MARKER, dtype=np.int32), rows + np.int32(n_rows)])
+    return np.concatenate([flat[planar.labels + 2], flat[planar.lattice_triangle_labels + 2], rows[wall_labels]])
+
+
+def _boundary_last(vertices: Float64, levels: Int32, faces: Int32, markers: Int32, quality: Quality) -> TileSurface:
+    """Renumber vertices so that those on edges of one face only come last, ascending by (x, y, level)."""
+    edges, overused, inconsistent = tile_edges(faces, len(vertices))
+    on_boundary = np.zeros(len(vertices), dtype=bool)
+    on_boundary[edges] = True
+    inner, outer = np.flatnonzero(~on_boundary), np.flatnonzero(on_boundary)
+    outer = outer[np.lexsort((levels[outer], vertices[outer, 1], vertices[outer, 0]))]
+    order = np.concatenate([inner, outer])
+    number = np.empty(len(order), dtype=np.int32)
+    number[order] = np.arange(len(order), dtype=np.int32)
+    mesh = TileMesh(vertices[order], levels[order], number[faces], markers, len(inner))
+    return TileSurface(mesh, quality, number[edges], number[overused], number[inconsistent])

@@ -1,0 +1,171 @@
+"""Tasks that cut outlines and the frame into pieces, and the window of pieces that a tile needs.
+
+Files and groups only; the geometry is in `citymesh_dask.geometry.subdivision`,
+`citymesh_dask.geometry.domain_frame` and `citymesh_dask.geometry.outline_measures`.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...geometry.domain_frame import frame_reach, frame_sides
+from ...geometry.domain_frame import subdivide_frame as subdivide_sides
+from ...geometry.outline_groups import boxes_meet, edges_near, group_boxes, select_groups
+from ...geometry.outline_measures import OutlineMeasures, measure_outlines
+from ...geometry.piece_sets import join_pieces, pieces_in_window
+from ...geometry.seams import window_of
+from ...geometry.subdivision import reach_of_features, subdivide
+from ...outlines import Int64, Outlines, Pieces
+from ...store.scratch import Scratch
+from ...tiles import Box
+from .ground import read_height_field
+from .job import CityJob, load_job
+
+SETTLED = "outlines/settled"
+FRAME = "pieces/frame"
+
+
+def subdivide_outlines(job_path: str, index: int) -> dict[str, Any]:
+    """Cut the outlines of one pack into pieces and measure its buildings along them.
+
+    Writes group ``pieces/{index}``: the arrays of `Pieces`, and per building of the pack those of
+    `OutlineMeasures`. The last index is the pack of the groups that were settled together.
+    """
+    job = load_job(job_path)
+    outlines = _kept_outlines(job, index)
+    pieces = pieces_of_pack(job, index, outlines)
+    measures = measure_outlines(outlines, pieces, functools.partial(read_height_field, job))
+    job.scratch.write(f"pieces/{index:05d}", _columns(pieces) | _columns(measures))
+    return {"pieces": len(pieces.ends), "clusters": len(pieces.boxes), "divided": int(pieces.divided.sum())}
+
+
+def pieces_of_pack(job: CityJob, index: int, outlines: Outlines) -> Pieces:
+    """Return the pieces of one pack, cut with regard to all other packs.
+
+    Parameters
+    ----------
+    job : CityJob
+        The run.
+    index : int
+        Pack that the outlines belong to.
+    outlines : Outlines
+        Its groups, without those that were settled elsewhere.
+    """
+    options = job.options
+    reach = reach_of_features(outlines, options.building_mesh_triangle_size)
+    foreign = _edges_of_packs(job, group_boxes(outlines) + np.array([-reach, -reach, reach, reach]), leave_out=index)
+    return subdivide(
+        outlines,
+        foreign,
+        frame=job.domain.frame,
+        ground_size=options.max_mesh_size,
+        building_size=options.building_mesh_triangle_size,
+    )
+
+
+def subdivide_frame(job_path: str, index: int = 0) -> dict[str, Any]:
+    """Cut the frame of the domain into pieces.
+
+    Writes group ``pieces/frame``: the arrays of `Pieces`, and ``pack_boxes`` (n_packs + 1, 4) int64,
+    the box of each pack's clusters in mesh units, by which tiles find the packs that they need.
+    """
+    job = load_job(job_path)
+    pieces = pieces_of_frame(job)
+    job.scratch.write(FRAME, _columns(pieces) | {"pack_boxes": _boxes_of_pieces(job)})
+    return {"pieces": len(pieces.ends)}
+
+
+def pieces_of_frame(job: CityJob) -> Pieces:
+    """Return the pieces of the frame, cut with regard to all packs."""
+    size = job.options.max_mesh_size
+    reach = frame_reach(size)
+    sides = frame_sides(job.domain.frame).reshape(4, 2, 2)
+    strips = np.concatenate([sides.min(axis=1) - reach, sides.max(axis=1) + reach], axis=1)
+    return subdivide_sides(job.domain.frame, _edges_of_packs(job, strips), ground_size=size)
+
+
+def read_pieces(job: CityJob, box: Box) -> Pieces:
+    """Return the pieces that a tile must know.
+
+    Parameters
+    ----------
+    job : CityJob
+        The run; its outlines and frame are subdivided.
+    box : Box
+        The tile, mesh units.
+
+    Returns
+    -------
+    Pieces
+        All clusters whose box meets `window_of` the tile, whole, and the frame's pieces there.
+    """
+    window = window_of(box, job.options.max_mesh_size)
+    packs = boxes_meet(job.scratch.read(FRAME, "pack_boxes"), np.array([window]))
+    groups = [*(f"pieces/{pack:05d}" for pack in np.flatnonzero(packs)), FRAME]
+    return join_pieces([pieces_in_window(_read(job.scratch, group), window) for group in groups])
+
+
+def _read(scratch: Scratch, group: str) -> Pieces:
+    return Pieces(**{field.name: scratch.read(group, field.name) for field in fields(Pieces)})
+
+
+def _columns(record: Pieces | OutlineMeasures) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _outline_group(job: CityJob, pack: int) -> str:
+    return SETTLED if pack == job.n_packs else f"outlines/{pack:05d}"
+
+
+def _kept_outlines(job: CityJob, pack: int) -> Outlines:
+    """Return the outlines of a pack without the groups that were settled elsewhere."""
+    group = _outline_group(job, pack)
+    outlines = Outlines(**{field.name: job.scratch.read(group, field.name) for field in fields(Outlines)})
+    removed = job.scratch.read(SETTLED, "removed").reshape(-1, 2)
+    kept = np.ones(len(outlines.point_start) - 1, np.bool_)
+    kept[removed[removed[:, 0] == pack, 1]] = False
+    return select_groups(outlines, kept)
+
+
+def _edges_of_packs(job: CityJob, boxes: Int64, leave_out: int = -1) -> Int64:
+    """Return the edges of all groups whose box meets one of some boxes, outline units."""
+    stamp = (job.scratch.root / SETTLED / "zarr.json").stat().st_mtime_ns
+    pack_boxes = _outline_boxes(job.scratch.root, job.n_packs, stamp)
+    edges = [np.empty((0, 4), np.int64)]
+    for pack in np.flatnonzero(boxes_meet(pack_boxes, boxes)).tolist():
+        if pack != leave_out:
+            near = boxes[boxes_meet(boxes, pack_boxes[pack : pack + 1])]
+            edges.append(edges_near(_kept_outlines(job, pack), near))
+    return np.concatenate(edges)
+
+
+@functools.lru_cache(maxsize=2)
+def _outline_boxes(root: Path, n_packs: int, stamp: int) -> Int64:
+    """Return the box of each pack's outlines; read once per process.
+
+    The settled outlines are written after all packs: their time stamp tells one run from another.
+    """
+    del stamp
+    scratch = Scratch(root)
+    boxes = np.empty((n_packs + 1, 4), np.int64)
+    for pack in range(n_packs + 1):
+        points = scratch.read(SETTLED if pack == n_packs else f"outlines/{pack:05d}", "group_box")
+        boxes[pack] = _around(points)
+    return boxes
+
+
+def _boxes_of_pieces(job: CityJob) -> Int64:
+    packs = (job.scratch.read(f"pieces/{pack:05d}", "boxes") for pack in range(job.n_packs + 1))
+    return np.stack([_around(boxes) for boxes in packs])
+
+
+def _around(boxes: Int64) -> Int64:
+    """Return the box around some boxes; around none, a box that meets no other."""
+    nowhere = np.iinfo(np.int64)
+    low, high = boxes[:, :2].min(axis=0, initial=nowhere.max), boxes[:, 2:].max(axis=0, initial=nowhere.min)
+    return np.concatenate([low, high])

@@ -1,0 +1,82 @@
+"""The facts of a finished run, gathered from its receipts for the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...engine.ledger import Receipt
+from ...engine.plan import Plan, Stage
+from ...facts import QualityFacts, RunFacts, StageFacts
+from .finish import certificate, quality_totals, software_versions
+from .job import CityJob
+
+
+def run_facts(
+    job: CityJob, plan: Plan, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]], begun: float
+) -> RunFacts:
+    """Return what the report of a city run shows.
+
+    Parameters
+    ----------
+    job : CityJob
+        The run.
+    plan : Plan
+        Its stages.
+    receipts : mapping of str to Receipt
+        Receipts of all tasks.
+    inputs : sequence of mapping
+        Role and fingerprint of the input files.
+    begun : float
+        When this call of the run began, seconds since the epoch; older receipts were reused.
+    """
+    table = receipts["write_table-0000"].facts
+    number = receipts["number_vertices-0000"].facts
+    quality = quality_totals(receipts)
+    outcomes: dict[str, int] = {}
+    for entry in table["reasons"]:
+        outcomes[entry["status"]] = outcomes.get(entry["status"], 0) + entry["count"]
+    return RunFacts(
+        store=job.out,
+        inputs=tuple(dict(entry) for entry in inputs),
+        plan=tuple(plan.rows()),
+        stages=tuple(stage_facts(stage, receipts, begun) for stage in plan.stages),
+        outcomes=outcomes,
+        reasons=tuple(entry for entry in table["reasons"] if entry["reason"]),
+        warnings=job.survey.notes,
+        n_vertices=number["vertices"],
+        n_faces=number["faces"],
+        quality=QualityFacts(
+            tuple(quality["angles"]),
+            tuple(quality["wall_angles"]),
+            quality["below_angle"],
+            quality["above_area"],
+            quality["inverted"],
+            job.options.min_mesh_angle,
+        ),
+        certificate=certificate(job, receipts),
+        terrain=receipts["fill_top-0000"].facts,
+        seconds=time.time() - begun,
+        peak_memory=max((receipt.peak_bytes for receipt in receipts.values()), default=0),
+        allowed_memory=plan.allowed_bytes,
+        workers=plan.n_workers,
+        versions=software_versions(),
+    )
+
+
+def stage_facts(stage: Stage, receipts: Mapping[str, Receipt], begun: float) -> StageFacts:
+    """Return time, memory and bytes of one stage."""
+    found = [receipts[task.key] for task in stage.tasks if task.key in receipts]
+    started = min((r.started for r in found), default=0.0)
+    ended = max((r.started + r.seconds for r in found), default=0.0)
+    return StageFacts(
+        stage.name,
+        tasks=len(stage.tasks),
+        seconds=sum(r.seconds for r in found),
+        wall=ended - started,
+        peak_memory=max((r.peak_bytes for r in found), default=0),
+        projected=stage.projected_bytes,
+        bytes_written=sum(int(r.facts.get("bytes", 0)) for r in found),
+        reused=sum(r.started < begun for r in found),
+    )

@@ -1,0 +1,328 @@
+"""A finished store to one file: VTU, PLY, OBJ, STL or a picture, in pieces and bounded memory.
+
+The bytes of a format belong to `citymesh_dask.formats.surface`, pixels to `citymesh_dask.geometry.drawing`;
+here stand the table of extensions, the care for the output file and the walk over the store.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import OptionError, OutputError
+from ..formats.surface import SURFACE_FORMATS
+from ..formats.surface.source import PIECE_ROWS, CornerReader, beside, read_pieces
+from ..formats.surface.stl import local_origin
+from ..geometry.camera import View
+from ..geometry.colours import EARTH, Colouring
+from ..geometry.drawing import Canvas
+from ..store.city_store import CityStore, open_store
+
+PICTURE = ".png"
+EXTENSIONS = (*SURFACE_FORMATS, PICTURE)
+"""What `export_store` can write; the writers stand in `SURFACE_FORMATS`."""
+
+LARGEST_PICTURE = 12_000
+"""Pixels along an edge; a picture takes about 40 bytes of memory per pixel."""
+
+Progress = Callable[[int, int], None]
+"""Called with the rows (vertices and faces) that are done and with all rows."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a picture of a store looks.
+
+    Parameters
+    ----------
+    colour : {"marker", "building", "height"}
+        What the colours tell.
+    size : tuple of 2 int
+        Width and height, pixels.
+    view : View
+        From where it is taken, and which part of the city it shows.
+
+    Raises
+    ------
+    OptionError
+        If there is no such colouring, or the size is out of its limits.
+    """
+
+    colour: str = "marker"
+    size: tuple[int, int] = (1600, 1000)
+    view: View = field(default_factory=View)
+
+    def __post_init__(self) -> None:
+        Colouring(self.colour, 0)
+        if len(self.size) != 2 or not all(16 <= edge <= LARGEST_PICTURE for edge in self.size):
+            raise OptionError("option size", str(self.size), f"width and height of 16 to {LARGEST_PICTURE} pixels")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    beside : str or None
+        JSON file beside it with the shift of the coordinates, where there is one.
+    n_vertices, n_faces : int
+        Size of the mesh.
+    bytes_written : int
+        Size of the file.
+    shift : tuple of 3 float
+        Metres to add to the coordinates in the file to have those of the project CRS.
+    seconds : float
+        Wall time.
+    """
+
+    path: str
+    beside: str | None
+    n_vertices: int
+    n_faces: int
+    bytes_written: int
+    shift: tuple[float, float, float]
+    seconds: float
+
+
+def export_store(
+    store_path: str | Path,
+    out_path: str | Path,
+    *,
+    colour: str = "marker",
+    size: tuple[int, int] = (1600, 1000),
+    view: View | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write a finished store as one file; its extension chooses the format.
+
+    The file is written beside its final name and renamed, so that it is whole or not there.
+
+    Parameters
+    ----------
+    store_path : path
+        Store that `build_city_mesh` wrote.
+    out_path : path
+        A name that ends in ``.vtu``, ``.ply``, ``.obj``, ``.stl`` or ``.png``.
+    colour, size, view
+        Of a picture, see `Picture`; other formats do not look at them.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+    progress : callable, optional
+        Called with rows done and all rows.
+
+    Raises
+    ------
+    OptionError
+        If there is no such format, or an option of the picture is out of its limits.
+    StoreError
+        If the path is not a finished store, or a chunk of it is damaged.
+    OutputError
+        If the output exists, or cannot be written.
+    """
+    start = time.monotonic()
+    out = Path(out_path)
+    picture = Picture(colour, size, view or View())
+    extension = _known_extension(out)
+    store = open_store(store_path)
+    single = extension != PICTURE and SURFACE_FORMATS[extension].single_precision
+    note = out.with_name(f"{out.name}.json") if single else None
+    for target in (out, note):
+        _check_target(target, overwrite=overwrite)
+    _check_disk(store, out, extension)
+    advance = _counter(store.n_vertices + store.n_faces, progress)
+    shift = local_origin(store) if single else (0.0, 0.0, 0.0)
+    if note is not None:
+        _write_note(note, shift, store)
+    with _finished(out) as file:
+        if extension == PICTURE:
+            file.write(draw_store(store, picture, advance=advance))
+        else:
+            SURFACE_FORMATS[extension].write(store, file, advance)
+    return ExportReport(
+        path=str(out),
+        beside=None if note is None else str(note),
+        n_vertices=store.n_vertices,
+        n_faces=store.n_faces,
+        bytes_written=out.stat().st_size,
+        shift=shift,
+        seconds=time.monotonic() - start,
+    )
+
+
+def draw_store(store: CityStore, picture: Picture, *, advance: Callable[[int], None] | None = None) -> bytes:
+    """Draw a finished store as a PNG; the same store and options give the same bytes.
+
+    Parameters
+    ----------
+    store : CityStore
+        The store; only pieces of it are in memory.
+    picture : Picture
+        How it shall look.
+    advance : callable, optional
+        Called with the rows done since the last call.
+
+    Returns
+    -------
+    bytes
+        The PNG file.
+    """
+    box, heights = _survey(store, picture.view, advance)
+    colouring = Colouring(picture.colour, store.n_buildings, heights)
+    canvas = Canvas(picture.view, box, size=picture.size)
+    reader = CornerReader(store)
+    for start in range(0, store.n_faces, PIECE_ROWS):
+        stop = min(start + PIECE_ROWS, store.n_faces)
+        corners = reader.corners(store.read("faces", start, stop))
+        markers, building = store.read("markers", start, stop), store.read("building", start, stop)
+        canvas.add(corners, colouring.paint(markers, building, corners))
+        skirt = _skirt(corners, store.attributes.get("bounds"), foot=float(box[0, 2]))
+        canvas.add(skirt, np.full(len(skirt), EARTH, np.uint8), shadows=False)
+        if advance is not None:
+            advance(stop - start)
+    data = io.BytesIO()
+    Image.fromarray(canvas.develop(colouring.palette())).save(data, "PNG", optimize=False, compress_level=6)
+    return data.getvalue()
+
+
+def _survey(
+    store: CityStore, view: View, advance: Callable[[int], None] | None
+) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
+    """Return the box to look at, and the heights of the first and last colour."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    metres = np.zeros(1 << 14, np.int64)  # heights by whole metre from -1000 m
+    for piece in read_pieces(store, "vertices"):
+        if advance is not None:
+            advance(len(piece))
+        if view.crop is not None:
+            west, south, east, north = view.crop
+            x, y = piece[:, 0], piece[:, 1]
+            piece = piece[(x >= west) & (x <= east) & (y >= south) & (y <= north)]
+        if len(piece):
+            low, high = np.minimum(low, piece.min(axis=0)), np.maximum(high, piece.max(axis=0))
+            steps = np.clip(piece[:, 2] + 1000.0, 0, len(metres) - 1).astype(np.int64)
+            metres += np.bincount(steps, minlength=len(metres))
+    if not np.isfinite(low).all():
+        place = "the crop" if view.crop is not None else str(store.path)
+        raise OptionError(
+            place, "no part of the mesh in it", "a part of the city", "see 'citymesh info' for its bounds"
+        )
+    box = np.array([low, high])
+    if view.crop is not None:
+        box[:, :2] = np.reshape(view.crop, (2, 2))
+    # one tower in a thousand must not leave the whole city in the first colour
+    share = np.searchsorted(np.cumsum(metres), metres.sum() * 0.995) - 999.0
+    box[0, 2] -= 0.015 * float((high - low)[:2].max())
+    return box, (float(low[2]), min(float(share), float(high[2])))
+
+
+def _skirt(corners: npt.NDArray[np.float64], bounds: list[float] | None, *, foot: float) -> npt.NDArray[np.float64]:
+    """Return the cut through the ground under the edges on the frame of the domain, as triangles."""
+    if bounds is None:
+        return np.empty((0, 3, 3))
+    on_frame = [corners[:, :, axis] == value for axis, value in zip((0, 1, 0, 1), bounds, strict=True)]
+    found = []
+    for k in range(3):
+        n = (k + 1) % 3
+        on_edge = np.logical_or.reduce([side[:, k] & side[:, n] for side in on_frame])
+        first, second = corners[on_edge, k], corners[on_edge, n]
+        drop_first, drop_second = first.copy(), second.copy()
+        drop_first[:, 2] = drop_second[:, 2] = foot
+        found += [np.stack([first, drop_first, second], axis=1), np.stack([second, drop_first, drop_second], axis=1)]
+    return np.concatenate(found)
+
+
+def _known_extension(out: Path) -> str:
+    extension = out.suffix.lower()
+    if extension not in EXTENSIONS:
+        found = f"extension {extension!r}" if extension else "no extension"
+        raise OptionError(str(out), found, f"one of {' '.join(EXTENSIONS)}", "the extension chooses the format")
+    return extension
+
+
+def _check_target(target: Path | None, *, overwrite: bool) -> None:
+    if target is None:
+        return
+    if not target.parent.is_dir():
+        raise OutputError(str(target), f"there is no folder {target.parent}", "an existing folder", "make it first")
+    if target.is_dir():
+        raise OutputError(str(target), "a folder of that name exists", "the name of a file", "choose another name")
+    if target.exists() and not overwrite:
+        raise OutputError(str(target), "the file exists", "a new name", "choose another, or allow to overwrite it")
+
+
+def _check_disk(store: CityStore, out: Path, extension: str) -> None:
+    if extension == PICTURE:
+        return
+    form = SURFACE_FORMATS[extension]
+    projected = form.vertex_bytes * store.n_vertices + form.face_bytes * store.n_faces
+    free = shutil.disk_usage(out.parent).free
+    if projected > free:
+        raise OutputError(
+            str(out),
+            f"{projected / 1e9:.2f} GB will be written, {free / 1e9:.2f} GB are free",
+            "room for the whole file",
+            "free some, choose another disk, or a format that takes less (ply)",
+        )
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(done, total)
+
+    return advance
+
+
+def _write_note(note: Path, shift: tuple[float, float, float], store: CityStore) -> None:
+    crs = (store.attributes.get("crs") or {}).get("authority")
+    text = json.dumps({"shift": list(shift), "unit": "metre", "crs": crs, "meaning": "add shift to the coordinates"})
+    with _finished(note) as file:
+        file.write(text.encode() + b"\n")
+
+
+@contextmanager
+def _finished(out: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``out`` that takes its name when all is written, or disappears."""
+    temporary = beside(out)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritable(out: Path, error: OSError) -> OutputError:
+    advice = {
+        errno.ENOSPC: "the disk is full: free some room or choose another disk",
+        errno.EDQUOT: "the quota is used up: free some room or choose another disk",
+        errno.EFBIG: "the file is larger than this disk or the limits of the process allow",
+        errno.EACCES: "the folder is not writable: choose another, or change its permissions",
+        errno.EROFS: "the disk is mounted read-only: choose another",
+    }.get(error.errno or 0, "choose another name or disk")
+    return OutputError(str(out), f"could not be written ({error.strerror or error})", "a writable place", advice)

@@ -1,0 +1,255 @@
+"""The report of a finished run: text for the terminal, and one HTML file with a picture beside the store.
+
+Facts come from `citymesh_dask.facts`, the picture from `citymesh_dask.pipelines.export`; here they are
+put into words and figures. What is missing from the mesh stands first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from .errors import CityMeshError, OutputError
+from .facts import RunFacts, StageFacts
+from .pipelines.export import Picture, draw_store
+from .store.city_store import CityStore
+from .store.schema import CERTIFICATE
+
+_FAULTS = ("open_edges", "overused_edges", "inconsistent_edges", "inverted_triangles")
+_MISSING = ("skipped", "failed")
+
+
+def report_path(store_path: str | Path) -> Path:
+    """Return where the report of a store lies: beside it.
+
+    >>> report_path("out/delft.zarr").name
+    'delft.report.html'
+    """
+    path = Path(store_path)
+    stem = path.stem if path.suffix == ".zarr" else path.name
+    return path.with_name(f"{stem}.report.html")
+
+
+def write_report(store: CityStore, facts: RunFacts, picture: Picture | None = None) -> Path:
+    """Draw a finished store and write its report beside it.
+
+    Parameters
+    ----------
+    store : CityStore
+        The store.
+    facts : RunFacts
+        What the run has to tell.
+    picture : Picture, optional
+        How the picture shall look.
+
+    Returns
+    -------
+    Path
+        The HTML file. A picture that cannot be drawn becomes a warning in it.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    try:
+        image = draw_store(store, picture or Picture())
+    except (CityMeshError, MemoryError) as error:
+        image = b""
+        facts = replace(facts, warnings=(*facts.warnings, f"the picture could not be drawn: {error}"))
+    path = report_path(store.path)
+    write_html(path, facts, image)
+    return path
+
+
+def write_html(path: str | Path, facts: RunFacts, picture_png: bytes) -> None:
+    """Write facts and a picture as one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    path : path
+        The file; it is replaced if it exists.
+    facts : RunFacts
+        What to show. The file also holds them as JSON, in the element ``facts``.
+    picture_png : bytes
+        A PNG file; empty for none.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(render_html(facts, picture_png), encoding="utf8")
+        partial.replace(target)
+    except OSError as error:
+        advice = "free some room, or make the folder writable"
+        raise OutputError(
+            str(target), f"could not be written ({error.strerror})", "a writable place", advice
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render_html(facts: RunFacts, picture_png: bytes) -> str:
+    """Return the HTML text that `write_html` writes."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("citymesh_dask"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        bytes=format_bytes, count=format_count, seconds=format_seconds, value=format_value, words=_words
+    )
+    text: str = environment.get_template("report.html").render(
+        facts=facts,
+        holds=certificate_holds(facts),
+        missing=missing_buildings(facts),
+        proof=[(name, meaning, facts.certificate[name]) for name, meaning in CERTIFICATE if name in facts.certificate],
+        faults=_FAULTS,
+        angles=_bars(facts.quality.angles, limit=60),
+        wall_angles=_bars(facts.quality.wall_angles, limit=60),
+        picture=base64.b64encode(picture_png).decode("ascii"),
+        # "<" could close the script element that holds the facts
+        facts_json=json.dumps(facts.to_json(), allow_nan=True).replace("<", "\\u003c"),
+        largest_time=max((stage.seconds for stage in facts.stages), default=0.0),
+    )
+    return text
+
+
+def describe(facts: RunFacts) -> str:
+    """Return the report for a terminal, lines of at most about 100 characters."""
+    lines = [*_describe_result(facts), *_describe_missing(facts), "", *_describe_stages(facts.stages)]
+    return "\n".join(lines)
+
+
+def certificate_holds(facts: RunFacts) -> bool:
+    """Return whether the mesh is proved: no faulty edge, no inverted triangle, the area exact, no tile missing."""
+    proof = facts.certificate
+    return bool(
+        proof
+        and not facts.holes
+        and all(proof.get(name, 1) == 0 for name in _FAULTS)
+        and proof.get("area_exact", False)
+    )
+
+
+def missing_buildings(facts: RunFacts) -> int:
+    """Return how many buildings of the inputs left no trace in the mesh."""
+    return sum(facts.outcomes.get(status, 0) for status in _MISSING)
+
+
+def format_bytes(value: float) -> str:
+    """Return bytes for people, in powers of 1000.
+
+    >>> format_bytes(1_500_000_000), format_bytes(20_000)
+    ('1.50 GB', '20 kB')
+    """
+    for unit, size, digits in (("GB", 1e9, 2), ("MB", 1e6, 0), ("kB", 1e3, 0)):
+        if value >= size:
+            return f"{value / size:.{digits}f} {unit}"
+    return f"{value:.0f} B"
+
+
+def format_count(value: float) -> str:
+    """Return a number with groups of three digits.
+
+    >>> format_count(1234567)
+    '1,234,567'
+    """
+    return f"{value:,.0f}"
+
+
+def format_seconds(value: float) -> str:
+    """Return a time for people.
+
+    >>> format_seconds(0.234), format_seconds(75.4), format_seconds(7322)
+    ('0.23 s', '1 min 15 s', '2 h 02 min')
+    """
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    if value < 3600:
+        return f"{int(value // 60)} min {int(value % 60):02d} s"
+    return f"{int(value // 3600)} h {int(value % 3600 // 60):02d} min"
+
+
+def format_value(value: Any, name: str = "") -> str:
+    """Return any value of a table cell as text; the name of its column tells bytes and shares.
+
+    >>> format_value(2_000_000, "projected_bytes"), format_value(True), format_value(0.125, "filled_share")
+    ('2 MB', 'yes', '12.5 %')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(format_value(item) for item in value)
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if name in ("bytes", "size") or name.endswith("_bytes"):
+        return format_bytes(value)
+    if name.endswith("_share"):
+        return f"{100 * value:.1f} %"
+    if name.endswith("_m"):
+        return f"{value:,.1f} m"
+    return format_count(value) if isinstance(value, int) or value == int(value) else f"{value:,.2f}"
+
+
+def _words(name: str) -> str:
+    """Return the name of a column as words, without its unit."""
+    return name.removesuffix("_bytes").removesuffix("_m").replace("_", " ")
+
+
+def _describe_result(facts: RunFacts) -> list[str]:
+    verdict = "watertight, certificate holds" if certificate_holds(facts) else "THE CERTIFICATE DOES NOT HOLD"
+    allowed = f", {format_bytes(facts.allowed_memory)} allowed for all" if facts.allowed_memory else ""
+    return [
+        f"mesh       {format_count(facts.n_vertices)} vertices, {format_count(facts.n_faces)} faces, {verdict}",
+        f"time       {format_seconds(facts.seconds)} with {facts.workers} worker(s)",
+        f"memory     at most {format_bytes(facts.peak_memory)} in a worker{allowed}",
+    ]
+
+
+def _describe_missing(facts: RunFacts) -> list[str]:
+    counts = ", ".join(f"{format_count(count)} {status}" for status, count in facts.outcomes.items())
+    lines = [f"buildings  {counts or 'none'}"]
+    for entry in facts.reasons:
+        examples = ", ".join(map(str, entry.get("examples", ())))
+        shown = f" (such as {examples})" if examples else ""
+        lines.append(f"  {format_count(entry['count']):>9} {entry['status']}: {entry['reason']}{shown}")
+    lines += [f"MISSING TILE  {hole}" for hole in facts.holes]
+    lines += [f"WARNING    {warning}" for warning in facts.warnings]
+    return lines
+
+
+def _describe_stages(stages: Sequence[StageFacts]) -> list[str]:
+    lines = [f"{'stage':22} {'tasks':>7} {'work':>12} {'wall':>12} {'peak':>9} {'projected':>10} {'written':>9}"]
+    for stage in stages:
+        reused = f"  ({stage.reused} reused)" if stage.reused else ""
+        lines.append(
+            f"{stage.name:22} {stage.tasks:7d} {format_seconds(stage.seconds):>12} {format_seconds(stage.wall):>12}"
+            f" {format_bytes(stage.peak_memory):>9} {format_bytes(stage.projected):>10}"
+            f" {format_bytes(stage.bytes_written):>9}{reused}"
+        )
+    return lines
+
+
+def _bars(counts: Sequence[int], *, limit: int) -> list[dict[str, float]]:
+    """Return the bars of a histogram by whole degree: degree, count, and height as a share of the highest."""
+    shown = list(counts[:limit])
+    highest = max(shown, default=0)
+    if highest == 0:
+        return []
+    return [{"degree": degree, "count": count, "height": count / highest} for degree, count in enumerate(shown)]

@@ -1,0 +1,189 @@
+"""Runs on every scheduler: the engine is tested with integers, it knows nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import as_completed
+
+from citymesh_dask.engine.cluster import ClusterExecutor, Executor, LocalExecutor, local_cluster
+from citymesh_dask.engine.graph import plan_to_graph
+from citymesh_dask.engine.plan import Plan, Reduction, Stage, Task, TaskCall, numbered_stage
+from citymesh_dask.engine.progress import TaskDone
+from citymesh_dask.engine.run import Run
+from citymesh_dask.errors import InputError, RunError
+from citymesh_dask.store.manifest import ReceiptFolder
+
+SCHEDULERS = ("synchronous", "threads", "processes")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    client, cluster = local_cluster(n_workers=2, worker_bytes=1 << 30)
+    yield client
+    client.close()
+    cluster.close()
+
+
+@pytest.fixture(params=SCHEDULERS)
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "processes":
+        return ClusterExecutor(request.getfixturevalue("cluster"))
+    return LocalExecutor(request.param, 2)
+
+
+def square(folder: str, index: int) -> dict[str, Any]:
+    (Path(folder) / f"square-{index}").write_text(str(index**2))
+    with open(Path(folder) / "calls", "a") as file:
+        file.write("s")
+    return {"index": index}
+
+
+def add(folder: str, level: int, index: int, children: tuple[int, int]) -> dict[str, Any]:
+    names = [f"square-{c}" if level == 1 else f"sum-{level - 1}-{c}" for c in range(*children)]
+    total = sum(int((Path(folder) / name).read_text()) for name in names)
+    (Path(folder) / f"sum-{level}-{index}").write_text(str(total))
+    with open(Path(folder) / "calls", "a") as file:
+        file.write("a")
+    return {}
+
+
+def fail(folder: str, index: int) -> dict[str, Any]:
+    if index == 2:
+        raise ZeroDivisionError("two is not allowed")
+    return {}
+
+
+def bad_input(folder: str, index: int) -> dict[str, Any]:
+    raise InputError("cloud.laz", "truncated", "a whole file", "copy it again")
+
+
+def slow(folder: str, index: int) -> dict[str, Any]:
+    time.sleep(0.2)
+    return {}
+
+
+def sum_plan(folder: Path, count: int) -> Plan:
+    leaves = numbered_stage("square", square, count, arguments=(str(folder),))
+    levels = Reduction(leaves, add, (str(folder),), fan_in=3).stages("add")
+    return Plan((leaves, *levels), 1 << 30, 2)
+
+
+def ledger(folder: Path) -> ReceiptFolder:
+    return ReceiptFolder(str(folder / "receipts"))
+
+
+def test_tree_reduction_gives_the_sum(tmp_path: Path, executor: Executor) -> None:
+    plan = sum_plan(tmp_path, 20)
+    events: list[TaskDone] = []
+    run = Run(plan, ledger(tmp_path), executor, finish=lambda r: "end", listeners=[events.append])
+    assert run.result(60) == "end"
+    assert (tmp_path / "sum-3-0").read_text() == str(sum(i * i for i in range(20)))
+    assert run.status == "finished"
+    assert len(events) == 20 + 7 + 3 + 1
+    assert events[-1].done == events[-1].total == len(events)
+    assert run.futures["square-0003"].result().facts == {"index": 3}
+
+
+def test_second_run_takes_receipts_and_does_no_work(tmp_path: Path, executor: Executor) -> None:
+    plan = sum_plan(tmp_path, 9)
+    Run(plan, ledger(tmp_path), executor, finish=lambda r: None).result(60)
+    calls = (tmp_path / "calls").read_text()
+    assert sorted(calls) == sorted("s" * 9 + "a" * 4)
+    # a receipt that is gone, and one that was cut in the middle, are done again: no other
+    (tmp_path / "receipts" / "square-0004.json").unlink()
+    cut = tmp_path / "receipts" / "square-0007.json"
+    cut.write_text(cut.read_text()[:20])
+    again = LocalExecutor("synchronous", 1)
+    Run(plan, ledger(tmp_path), again, finish=lambda r: None).result(60)
+    assert len((tmp_path / "calls").read_text()) == len(calls) + 2
+
+
+def test_failed_task_is_named(tmp_path: Path, executor: Executor) -> None:
+    stage = numbered_stage("fail", fail, 4, arguments=(str(tmp_path),))
+    run = Run(Plan((stage,), 1 << 30, 2), ledger(tmp_path), executor, finish=lambda r: None)
+    with pytest.raises(RunError, match=r"fail-0002.*ZeroDivisionError.*two is not allowed.*same command"):
+        run.result(60)
+    assert run.status == "error"
+    assert isinstance(run.exception(), RunError)
+
+
+def test_bad_input_comes_out_as_it_is(tmp_path: Path, executor: Executor) -> None:
+    stage = numbered_stage("read", bad_input, 1, arguments=(str(tmp_path),))
+    run = Run(Plan((stage,), 1 << 30, 2), ledger(tmp_path), executor, finish=lambda r: None)
+    with pytest.raises(InputError, match=r"cloud.laz: truncated; expected a whole file; copy it again"):
+        run.result(60)
+
+
+def test_stages_wait_for_one_another(tmp_path: Path, executor: Executor) -> None:
+    first = numbered_stage("square", square, 5, arguments=(str(tmp_path),))
+    root = Task(TaskCall("total", add, (str(tmp_path), 1, 0, (0, 5))))
+    plan = Plan((first, Stage("total", (root,), ("square",))), 1 << 30, 2)
+    Run(plan, ledger(tmp_path), executor, finish=lambda r: None).result(60)
+    assert (tmp_path / "sum-1-0").read_text() == "30"
+
+
+def test_empty_stage_passes_its_predecessor_on(tmp_path: Path, executor: Executor) -> None:
+    first = numbered_stage("square", square, 2, arguments=(str(tmp_path),))
+    none = numbered_stage("none", square, 0, arguments=(str(tmp_path),), after=("square",))
+    root = Task(TaskCall("total", add, (str(tmp_path), 1, 0, (0, 2))))
+    plan = Plan((first, none, Stage("total", (root,), ("none",))), 1 << 30, 2)
+    Run(plan, ledger(tmp_path), executor, finish=lambda r: None).result(60)
+    assert (tmp_path / "sum-1-0").read_text() == "1"
+
+
+def test_cancel_stops_and_keeps_receipts(tmp_path: Path, executor: Executor) -> None:
+    stage = numbered_stage("slow", slow, 50, arguments=(str(tmp_path),))
+    run = Run(Plan((stage,), 1 << 30, 2), ledger(tmp_path), executor, finish=lambda r: None)
+    while not ledger(tmp_path).all():
+        time.sleep(0.02)
+    assert run.cancel()
+    assert run.status == "cancelled"
+    assert 0 < len(ledger(tmp_path).all()) < 50
+    with pytest.raises(concurrent.futures.CancelledError):
+        run.result(10)
+    assert not run.cancel()
+
+
+def test_futures_of_a_cluster_are_daskfutures(tmp_path: Path, cluster: Any) -> None:
+    run = Run(sum_plan(tmp_path, 6), ledger(tmp_path), ClusterExecutor(cluster), finish=lambda r: None)
+    squares = [future for key, future in run.futures.items() if key.startswith("square")]
+    assert sorted(f.result().facts["index"] for f in as_completed(squares)) == list(range(6))
+    assert run.dashboard_link and run.dashboard_link.startswith("http://127.0.0.1:")
+    run.result(60)
+
+
+def test_run_can_be_awaited_and_calls_back(tmp_path: Path) -> None:
+    async def wait() -> Any:
+        run = Run(sum_plan(tmp_path, 4), ledger(tmp_path), LocalExecutor("threads", 2), finish=lambda r: 7)
+        run.add_done_callback(lambda r: seen.append(r.status))
+        return await run
+
+    seen: list[str] = []
+    assert asyncio.run(wait()) == 7
+    assert seen == ["finished"]
+
+
+def test_no_task_carries_much(tmp_path: Path) -> None:
+    plan = sum_plan(tmp_path, 1000)
+    graph = plan_to_graph(plan, ledger(tmp_path))
+    tasks = dict(next(iter(graph.values())).__dask_graph__())
+    assert max(len(pickle.dumps(task)) for key, task in tasks.items() if not key.startswith("after_")) < 10_000
+
+
+def test_receipts_survive_a_round_trip(tmp_path: Path) -> None:
+    Run(sum_plan(tmp_path, 1), ledger(tmp_path), LocalExecutor("synchronous", 1), finish=lambda r: None).result(60)
+    receipt = ledger(tmp_path).find("square-0000")
+    assert receipt is not None
+    assert receipt.seconds >= 0
+    assert receipt.peak_bytes > 1 << 20
+    assert json.loads((tmp_path / "receipts/square-0000.json").read_text())["facts"] == {"index": 0}
+    assert ledger(tmp_path).find("square-0001") is None
