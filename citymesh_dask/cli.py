@@ -27,6 +27,7 @@ from .options import CityOptions
 if TYPE_CHECKING:
     from .api import CityMesh
     from .engine.run import Run
+    from .facts import RunFacts
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
@@ -159,13 +160,17 @@ def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
 
 
 def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> dict[str, Any]:
+    """Say what came out, and return it for ``--json``; a run that had nothing to do has no report."""
     from .api import mesh_summary
+    from .report import describe, report_path
 
-    facts = run.report.to_json() if run.report else {}
-    for note in facts.get("warnings", ()):
-        _say(f"citymesh: note: {note}")
-    _say(f"{mesh.path}: {mesh_summary(mesh)}")
-    return {"status": "finished", "store": str(mesh.path), **_mesh_facts(mesh), "report": facts}
+    facts: RunFacts | None = run.report
+    if facts is None:
+        _say(f"{mesh.path}: complete already, from the same inputs and options")
+    _say(describe(facts) if facts else f"{mesh.path}: {mesh_summary(mesh)}")
+    _say(f"report: {report_path(mesh.path)}")
+    result = {"status": "finished", "store": str(mesh.path), "report_html": str(report_path(mesh.path))}
+    return {**result, **_mesh_facts(mesh), "report": facts.to_json() if facts else None}
 
 
 def _mesh_facts(mesh: CityMesh) -> dict[str, Any]:
@@ -179,7 +184,7 @@ def _run_check(given: argparse.Namespace) -> int:
     report = check_store(given.store)
     _say(report.describe())
     if given.json:
-        _print_json({"store": given.store, "ok": report.ok, "problems": list(report.problems)})
+        _print_json(report.to_json())
     return 0 if report.ok else EXIT_FAILED
 
 

@@ -148,7 +148,7 @@ def run_demo(
 def _check(mesh: CityMesh, tell: Tell) -> None:
     report = check_store(mesh.path)
     if not report.ok:
-        found = "; ".join(map(str, report.problems[:3]))
+        found = "; ".join(f"{problem.kind}: {problem.count}" for problem in report.problems)
         raise CheckError(str(mesh.path), found, "a closed surface", f"see 'citymesh check {mesh.path}'")
     tell("checked: the surface is closed, every edge is shared as it must be")
 

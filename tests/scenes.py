@@ -39,7 +39,7 @@ def outlines_of_rings(rings: Sequence[Ring], frame: Box, group: Sequence[int] | 
         for (row, corners), member in zip(rings, group, strict=True):
             if member == number:
                 ring = [(round(x * OUTLINE_UNITS), round(y * OUTLINE_UNITS)) for x, y in corners]
-                directed |= {(a, b): row for a, b in zip(ring, ring[1:] + ring[:1], strict=True)}
+                directed |= dict.fromkeys(zip(ring, ring[1:] + ring[:1], strict=True), row)
         places = sorted({end for edge in directed for end in edge})
         index = {place: k + len(points) for k, place in enumerate(places)}
         for (a, b), row in directed.items():

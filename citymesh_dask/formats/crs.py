@@ -220,7 +220,7 @@ def _transformer(source: str, target: str) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(*ends, always_xy=True)
 
 
-def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds:
+def reproject_bounds(bounds: Bounds, source: str, target: str, *, where: str = "footprints") -> Bounds:
     """Return the box around a box in another CRS; its edges are followed in 21 steps.
 
     Raises
@@ -238,7 +238,8 @@ def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds:
         x0 = y0 = x1 = y1 = math.inf
     if not all(map(math.isfinite, (x0, y0, x1, y1))):
         found = f"box {bounds} in {crs_name(source)} cannot be taken to {crs_name(target)}"
-        raise CRSError("footprints", found, "a CRS that is defined where the footprints are", "check --crs")
+        advice = "check the CRS in the file and --crs"
+        raise CRSError(where, found, "coordinates that lie where both are defined", advice)
     return (x0, y0, x1, y1)
 
 

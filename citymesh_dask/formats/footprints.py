@@ -28,13 +28,15 @@ import shapely
 from ..errors import CRSError, InputError
 from .crs import Bounds, is_geographic, parse_crs, reprojection
 from .vector_integrity import EXPECTED, check_whole, describe_unreadable
+from .vector_layers import choose_layer, is_polygonal
 
 Array = npt.NDArray[Any]
 
 _ID_NAMES = ("id", "gml_id", "identificatie", "osm_id", "fid")
-_POLYGON_TYPES = ("Polygon", "MultiPolygon", "CurvePolygon", "MultiSurface")
-_OPEN_TYPES = ("Unknown", "GeometryCollection")
-_SCAN_ROWS = 20_000
+_FEATURES_PER_RANGE = 20_000
+_MOST_PER_RANGE = 200_000
+_PASSES = 10
+_SEEKING_DRIVERS = ("GPKG", "ESRI Shapefile", "FlatGeobuf", "OpenFileGDB")
 _SAMPLE_ROWS = 1000
 _reading = threading.Lock()
 
@@ -50,7 +52,7 @@ class FootprintSource:
     n_features : int
         Features, those without geometry included.
     crs : str or None
-        WKT; None where the file states none, or one that its coordinates contradict.
+        WKT; None where the file states none.
     bounds : (xmin, ymin, xmax, ymax) or None
         Box of the finite coordinates in ``crs``; None where there are none.
     geometry_type : str
@@ -74,6 +76,13 @@ class FootprintSource:
     dtypes: tuple[str, ...]
     id_field: str | None
     by_number: bool
+
+    @property
+    def features_per_range(self) -> int:
+        """Features that are read at once: more where a file must be read from its start each time."""
+        if self.driver in _SEEKING_DRIVERS:
+            return _FEATURES_PER_RANGE
+        return min(max(_FEATURES_PER_RANGE, self.n_features // _PASSES), _MOST_PER_RANGE)
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ def read_features(
     InputError
         If the file cannot be read there.
     """
-    fids, wkb, values = _read_raw(source, start, stop, columns)
+    fids, wkb, values = _read_raw(source, start, stop, columns=columns)
     with np.errstate(invalid="ignore"):  # NaN coordinates are found later, one by one
         geometries = shapely.force_2d(shapely.from_wkb(wkb, on_invalid="fix"))
     missing = np.array([item is None for item in wkb], dtype=bool)
@@ -156,15 +165,15 @@ def read_features(
     return Features(geometries, unreadable, fids, values)
 
 
-def read_columns(source: FootprintSource, start: int, stop: int, columns: Sequence[str]) -> dict[str, Array]:
+def read_columns(source: FootprintSource, start: int, stop: int, *, columns: Sequence[str]) -> dict[str, Array]:
     """Read attributes of features ``start:stop`` without their geometries."""
-    return _read_raw(source, start, stop, columns, geometry=False)[2]
+    return _read_raw(source, start, stop, columns=columns, geometry=False)[2]
 
 
 def read_ids(source: FootprintSource, start: int, stop: int) -> list[str]:
     """Return the identifiers of features ``start:stop`` as text, as they stand in the source."""
     names = (source.id_field,) if source.id_field else ()
-    fids, _, columns = _read_raw(source, start, stop, names, geometry=False)
+    fids, _, columns = _read_raw(source, start, stop, columns=names, geometry=False)
     if source.id_field is None:
         return [str(fid) for fid in fids.tolist()]
     return [_id_text(value) for value in columns[source.id_field].tolist()]
@@ -213,7 +222,7 @@ def _survey_file(path: str, layer: str | None) -> FootprintSource:
     check_whole(path)
     with _gdal(path):
         layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
-    chosen = _choose_layer(path, layers, layer)
+    chosen = choose_layer(path, layers, layer)
     with _gdal(path):
         info = pyogrio.read_info(path, layer=chosen, force_feature_count=True, force_total_bounds=True)
     names, dtypes = _kept_fields(info)
@@ -233,29 +242,6 @@ def _survey_file(path: str, layer: str | None) -> FootprintSource:
     return _checked(source)
 
 
-def _choose_layer(path: str, layers: dict[str, str], layer: str | None) -> str:
-    listed = ", ".join(f"{name} ({kind})" for name, kind in layers.items()) or "none"
-    if layer is not None:
-        if layer not in layers:
-            near = difflib.get_close_matches(layer, layers, n=1)
-            hint = f"did you mean --layer {near[0]}?" if near else "name one of them with --layer"
-            raise InputError(path, f"no layer {layer!r}", f"one of its layers: {listed}", hint)
-        if not _may_hold_polygons(layers[layer]):
-            raise InputError(path, f"layer {layer!r} holds {layers[layer]}, no polygon", EXPECTED, f"layers: {listed}")
-        return layer
-    polygons = [name for name, kind in layers.items() if kind.split(" ")[0] in _POLYGON_TYPES]
-    polygons = polygons or [name for name, kind in layers.items() if _may_hold_polygons(kind)]
-    if not polygons:
-        raise InputError(path, "no polygon in it", EXPECTED, f"its layers: {listed}")
-    if len(polygons) > 1:
-        raise InputError(path, f"{len(polygons)} layers with polygons: {listed}", "one", "name it with --layer")
-    return polygons[0]
-
-
-def _may_hold_polygons(kind: str) -> bool:
-    return kind.split(" ")[0] in (*_POLYGON_TYPES, *_OPEN_TYPES)
-
-
 def _kept_fields(info: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the attributes that a table can hold: all but raw bytes."""
     rows = zip(info["fields"], info["dtypes"], info["ogr_types"], strict=True)
@@ -269,7 +255,7 @@ def _id_field(fields: Sequence[str]) -> str | None:
 
 
 def _stated_crs(path: str, info: dict[str, Any]) -> str | None:
-    """Return the CRS as WKT; None where coordinates contradict it (GeoJSON without one counts as degrees)."""
+    """Return the CRS as WKT; None for GeoJSON in metres, which GDAL takes for degrees where it states none."""
     if not info["crs"]:
         return None
     try:
@@ -277,9 +263,8 @@ def _stated_crs(path: str, info: dict[str, Any]) -> str | None:
     except CRSError:
         return None
     bounds = _finite_bounds(info["total_bounds"])
-    if bounds is not None and is_geographic(text) and not _within_degrees(bounds):
-        return None
-    return text
+    assumed = str(info["driver"]).startswith("GeoJSON") and is_geographic(text)
+    return None if assumed and bounds is not None and not _within_degrees(bounds) else text
 
 
 def _within_degrees(bounds: Bounds) -> bool:
@@ -298,8 +283,8 @@ def _checked(source: FootprintSource) -> FootprintSource:
     if source.n_features == 0:
         return source
     if source.driver == "FlatGeobuf":
-        _read_raw(source, source.n_features - 1, source.n_features, ())  # its header does not tell its length
-    if source.bounds is None or source.geometry_type.split(" ")[0] not in _POLYGON_TYPES:
+        _read_raw(source, source.n_features - 1, source.n_features)  # its header does not tell its length
+    if source.bounds is None or not is_polygonal(source.geometry_type):
         return _scanned(source)
     return source
 
@@ -308,8 +293,8 @@ def _scanned(source: FootprintSource) -> FootprintSource:
     """Look for polygons, and for the box of finite coordinates where the header gives none."""
     boxes: list[Array] = []
     has_polygon = False
-    for start in range(0, source.n_features, _SCAN_ROWS):
-        geometries = read_features(source, start, min(start + _SCAN_ROWS, source.n_features)).geometries
+    for start in range(0, source.n_features, _FEATURES_PER_RANGE):
+        geometries = read_features(source, start, min(start + _FEATURES_PER_RANGE, source.n_features)).geometries
         has_polygon = has_polygon or bool((shapely.get_dimensions(geometries) == 2).any())
         bounds = shapely.bounds(geometries)
         boxes.append(bounds[np.isfinite(bounds).all(axis=1)])
@@ -326,7 +311,7 @@ def _scanned(source: FootprintSource) -> FootprintSource:
 
 
 def _read_raw(
-    source: FootprintSource, start: int, stop: int, columns: Sequence[str], *, geometry: bool = True
+    source: FootprintSource, start: int, stop: int, *, columns: Sequence[str] = (), geometry: bool = True
 ) -> tuple[npt.NDArray[np.int64], Array, dict[str, Array]]:
     """Read FIDs, WKB and attributes; the number of features read must be the number asked for."""
     where: dict[str, Any] = (

@@ -88,8 +88,8 @@ def triangulate_window(
     triangles, neighbours, sides = _attach(table, *_star(len(points), ends))
     break_ties(points, triangles, neighbours, sides)
     x0, y0, x1, y1 = window
-    within = (points >= (x0, y0)).all(axis=1) & (points <= (x1, y1)).all(axis=1)
-    inside = within[triangles].all(axis=1)
+    within: Bool = (points >= (x0, y0)).all(axis=1) & (points <= (x1, y1)).all(axis=1)
+    inside: Bool = within[triangles].all(axis=1)
     regions, seeds, conflict = _seed(sides, inside, labels)
     if conflict < 0:
         conflict = _spread(regions, seeds, inside, neighbours, sides)
@@ -226,5 +226,5 @@ def _spread(regions: Int64, seeds: Int32, inside: Bool, neighbours: Int32, sides
                 stack[depth] = other
                 depth += 1
             elif regions[other] != regions[t]:
-                return t
+                return int(t)
     return -1

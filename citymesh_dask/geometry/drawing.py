@@ -21,7 +21,6 @@ LIGHT_AZIMUTH = 308.0
 """The light comes from the north-west, as on hill-shaded maps; compass degrees."""
 LIGHT_ELEVATION = 44.0
 
-_SHADOW_PIXELS = 3000
 _NOTHING = np.float32(-np.inf)
 _BAND_ROWS = 128
 
@@ -64,55 +63,69 @@ def _rasterise(
     """
     height, width = depth.shape
     shaded = surface.shape[0] > 0
-    px = np.empty(3)
-    py = np.empty(3)
-    pz = np.empty(3)
+    xx, xy, xz, x_offset = projection[0, 0], projection[0, 1], projection[0, 2], projection[3, 0]
+    yx, yy, yz, y_offset = projection[1, 0], projection[1, 1], projection[1, 2], projection[3, 1]
+    zx, zy, zz, z_offset = projection[2, 0], projection[2, 1], projection[2, 2], projection[3, 2]
     for t in range(len(corners)):
-        for k in range(3):
-            x, y, z = corners[t, k, 0], corners[t, k, 1], corners[t, k, 2]
-            px[k] = projection[0, 0] * x + projection[0, 1] * y + projection[0, 2] * z + projection[3, 0]
-            py[k] = projection[1, 0] * x + projection[1, 1] * y + projection[1, 2] * z + projection[3, 1]
-            pz[k] = projection[2, 0] * x + projection[2, 1] * y + projection[2, 2] * z + projection[3, 2]
-        first = max(math.ceil(min(px[0], px[1], px[2]) - 0.5), 0)
-        last = min(math.floor(max(px[0], px[1], px[2]) - 0.5), width - 1)
-        top = max(math.ceil(min(py[0], py[1], py[2]) - 0.5), 0)
-        bottom = min(math.floor(max(py[0], py[1], py[2]) - 0.5), height - 1)
+        a, b, c = corners[t, 0], corners[t, 1], corners[t, 2]
+        ax = xx * a[0] + xy * a[1] + xz * a[2] + x_offset
+        bx = xx * b[0] + xy * b[1] + xz * b[2] + x_offset
+        cx = xx * c[0] + xy * c[1] + xz * c[2] + x_offset
+        first = max(math.ceil(min(ax, bx, cx) - 0.5), 0)
+        last = min(math.floor(max(ax, bx, cx) - 0.5), width - 1)
         # most triangles of a large city are smaller than a pixel and end here
-        if first > last or top > bottom:
+        if first > last:
             continue
-        doubled = (px[1] - px[0]) * (py[2] - py[0]) - (px[2] - px[0]) * (py[1] - py[0])
+        ay = yx * a[0] + yy * a[1] + yz * a[2] + y_offset
+        by = yx * b[0] + yy * b[1] + yz * b[2] + y_offset
+        cy = yx * c[0] + yy * c[1] + yz * c[2] + y_offset
+        top = max(math.ceil(min(ay, by, cy) - 0.5), 0)
+        bottom = min(math.floor(max(ay, by, cy) - 0.5), height - 1)
+        if top > bottom:
+            continue
+        doubled = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if abs(doubled) < 1e-9:
             continue
+        az = zx * a[0] + zy * a[1] + zz * a[2] + z_offset
+        bz = zx * b[0] + zy * b[1] + zz * b[2] + z_offset
+        cz = zx * c[0] + zy * c[1] + zz * c[2] + z_offset
+        # weights of corners a and b, and the nearness, change by these steps from pixel to pixel
+        a_right, a_down = (by - cy) / doubled, (cx - bx) / doubled
+        b_right, b_down = (cy - ay) / doubled, (ax - cx) / doubled
+        z_right = a_right * (az - cz) + b_right * (bz - cz)
+        lit = False
         colour, direct, ambient, line = np.uint8(0), 0.0, 0.0, 0.0
-        if shaded:
-            colour = paint[t]
-            direct, ambient = _face_light(corners[t], projection[2], light)
-            line = min(max((math.sqrt(abs(doubled)) - 9.0) / 40.0, 0.0), 1.0) * 0.3
-        # weights of corners 0, 1, 2 change by these steps from pixel to pixel
-        step_x0, step_y0 = (py[1] - py[2]) / doubled, (px[2] - px[1]) / doubled
-        step_x1, step_y1 = (py[2] - py[0]) / doubled, (px[0] - px[2]) / doubled
-        # a weight divided by the length of its steps is the distance to the opposite edge in pixels
-        reach0 = math.sqrt(step_x0 * step_x0 + step_y0 * step_y0)
-        reach1 = math.sqrt(step_x1 * step_x1 + step_y1 * step_y1)
-        reach2 = math.sqrt((step_x0 + step_x1) ** 2 + (step_y0 + step_y1) ** 2)
+        reach_a, reach_b, reach_c = 1.0, 1.0, 1.0
         for row in range(top, bottom + 1):
+            right, down = first + 0.5 - cx, row + 0.5 - cy
+            a_weight = a_right * right + a_down * down - a_right
+            b_weight = b_right * right + b_down * down - b_right
+            near = cz + a_weight * (az - cz) + b_weight * (bz - cz)
             for column in range(first, last + 1):
-                dx, dy = column + 0.5 - px[2], row + 0.5 - py[2]
-                w0 = step_x0 * dx + step_y0 * dy
-                w1 = step_x1 * dx + step_y1 * dy
-                w2 = 1.0 - w0 - w1
-                if w0 < 0.0 or w1 < 0.0 or w2 < 0.0:
-                    continue
-                near = np.float32(w0 * pz[0] + w1 * pz[1] + w2 * pz[2])
-                if near <= depth[row, column]:
+                a_weight += a_right
+                b_weight += b_right
+                near += z_right
+                c_weight = 1.0 - a_weight - b_weight
+                if a_weight < 0.0 or b_weight < 0.0 or c_weight < 0.0 or near <= depth[row, column]:
                     continue
                 depth[row, column] = near
-                if shaded:
-                    edge = min(w0 / reach0, w1 / reach1, w2 / reach2)
-                    keep = 1.0 - line * min(max(1.3 - edge, 0.0), 1.0)
-                    surface[row, column, 0] = colour
-                    surface[row, column, 1] = np.uint8(255.0 * direct * keep)
-                    surface[row, column, 2] = np.uint8(255.0 * ambient * keep)
+                if not shaded:
+                    continue
+                # light is worked out for a triangle only when its first pixel is seen
+                if not lit:
+                    lit = True
+                    colour = paint[t]
+                    direct, ambient = _face_light(corners[t], projection[2], light)
+                    # a weight divided by the length of its steps is the distance to the opposite edge in pixels
+                    reach_a, reach_b = math.hypot(a_right, a_down), math.hypot(b_right, b_down)
+                    reach_c = math.hypot(a_right + b_right, a_down + b_down)
+                    # lines appear as triangles grow on the screen: by their smallest height in pixels
+                    line = min(max((1.0 / max(reach_a, reach_b, reach_c) - 7.0) / 30.0, 0.0), 1.0) * 0.28
+                edge = min(a_weight / reach_a, b_weight / reach_b, c_weight / reach_c)
+                keep = 1.0 - line * min(max(1.3 - edge, 0.0), 1.0)
+                surface[row, column, 0] = colour
+                surface[row, column, 1] = np.uint8(255.0 * direct * keep)
+                surface[row, column, 2] = np.uint8(255.0 * ambient * keep)
 
 
 class Canvas:
@@ -134,7 +147,7 @@ class Canvas:
         self._depth = np.full((height, width), _NOTHING)
         self._surface = np.zeros((height, width, 3), np.uint8)
         sun = View(azimuth=(LIGHT_AZIMUTH + 180.0) % 360.0, elevation=LIGHT_ELEVATION)
-        shadow_size = (_SHADOW_PIXELS, _SHADOW_PIXELS)
+        shadow_size = (max(width, height), max(width, height))
         self._sun = fit_projection(sun, _with_shadows(box, view), size=shadow_size, margin=0.0)
         self._sun_depth = np.full(shadow_size, _NOTHING)
         self._to_light = viewing_axes(sun.azimuth, sun.elevation)[2]
@@ -197,7 +210,7 @@ class Canvas:
         row = (np.arange(rows.start, rows.stop) + 0.5 - change.origin[1])[:, None]
         seen = [m[0] * column + m[1] * row + m[2] * (near - change.origin[2]) for m in change.matrix]
         x, y, z = (value + shift for value, shift in zip(seen, change.offset, strict=True))
-        limit = _SHADOW_PIXELS - 1
+        limit = len(self._sun_depth) - 1
         x, y = (np.clip(v.astype(np.int64), 0, limit) for v in (x, y))
         pixel = 1.0 / np.linalg.norm(self._sun.matrix[0])
         # a slanting face changes its depth inside one pixel of the light's picture

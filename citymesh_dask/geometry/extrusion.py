@@ -19,7 +19,7 @@ from .columns import Columns, build_columns
 from .edges import tile_edges
 from .meshing import PlanarMesh
 from .quality import measure_quality
-from .strips import UNUSED, emit_band, mark_slots, number_vertices, spread_levels
+from .strips import UNUSED, emit_band, mark_slots, number_vertices, renumber_tail, spread_levels
 
 
 class Terrain(Protocol):
@@ -121,13 +121,14 @@ def extrude_tile(
     """
     level_of = np.concatenate([np.full(2, TERRAIN_LEVEL, dtype=np.int32), levels.astype(np.int32)])
     region_level = _region_levels(planar, level_of)
-    ground = _ground_heights(planar, constraints, region_level, terrain)
+    shift = np.array(planar.origin) / MESH_UNITS
+    ground = terrain.at(planar.points[:, 0] + shift[0], planar.points[:, 1] + shift[1])
     codes = np.rint(ground * LEVELS_PER_METRE).astype(np.int32)
     columns = build_columns(planar, constraints, level_of, ground=codes, mesh_walls=mesh_walls)
-    used, n_walls = mark_slots(planar.triangles, planar.neighbours, planar.labels, level_of, *columns.lookup)
-    shift = np.array(planar.origin) / MESH_UNITS + np.array(origin)
-    ids, slots, vertices, vertex_levels = number_vertices(
-        planar.points, ground, region_level, shift, used, *columns.lookup
+    band = (planar.triangles, planar.neighbours, planar.labels)
+    used, border, n_walls = mark_slots(*band, level_of, len(ground), *columns.lookup)
+    ids, slots, vertices, vertex_levels, n_inner = number_vertices(
+        planar.points, ground, region_level, shift + np.array(origin), used, border, *columns.lookup
     )
     faces, wall_labels = _emit(planar, columns, (ids, slots), level_of=level_of, n_walls=n_walls)
     quality = measure_quality(planar, vertices, faces[len(faces) - n_walls :], origin=origin)
@@ -135,7 +136,8 @@ def extrude_tile(
     if sort_triangles:
         order = np.argsort(markers, kind="stable")
         faces, markers = faces[order], markers[order]
-    return _boundary_last(vertices, vertex_levels, faces, markers, quality)
+    mesh = TileMesh(vertices, vertex_levels, faces, markers, n_inner)
+    return _boundary_last(mesh, quality)
 
 
 def _region_levels(planar: PlanarMesh, level_of: Int32) -> Int32:
@@ -147,24 +149,14 @@ def _region_levels(planar: PlanarMesh, level_of: Int32) -> Int32:
     return region_level
 
 
-def _ground_heights(planar: PlanarMesh, constraints: Constraints, region_level: Int32, terrain: Terrain) -> Float64:
-    """Return the terrain at all vertices that lie on it or on a constraint, metres; 0 elsewhere."""
-    wanted = region_level == TERRAIN_LEVEL
-    wanted[constraints.ends] = True
-    wanted[planar.split_vertices] = True
-    heights = np.zeros(len(planar.points))
-    where = planar.points[wanted] + np.array(planar.origin) / MESH_UNITS
-    heights[wanted] = terrain.at(where[:, 0], where[:, 1])
-    return heights
-
-
 def _emit(
     planar: PlanarMesh, columns: Columns, vertices: tuple[Int32, Int32], *, level_of: Int32, n_walls: int
 ) -> tuple[Int32, Int32]:
     """Return the faces (band, lattice, walls) and the local label of each wall face."""
     n_band, n_flat = len(planar.triangles), len(planar.triangles) + len(planar.lattice_triangles)
     faces = np.empty((n_flat + n_walls, 3), dtype=np.int32)
-    faces[n_band:n_flat] = vertices[0][planar.lattice_triangles]
+    # Checking indices costs as much as looking them up; these come from the lattice itself.
+    np.take(vertices[0], planar.lattice_triangles, out=faces[n_band:n_flat], mode="clip")
     wall_labels = np.empty(n_walls, dtype=np.int32)
     emit_band(
         faces,
@@ -187,15 +179,20 @@ def _markers(planar: PlanarMesh, constraints: Constraints, wall_labels: Int32, *
     return np.concatenate([flat[planar.labels + 2], flat[planar.lattice_triangle_labels + 2], rows[wall_labels]])
 
 
-def _boundary_last(vertices: Float64, levels: Int32, faces: Int32, markers: Int32, quality: Quality) -> TileSurface:
-    """Renumber vertices so that those on edges of one face only come last, ascending by (x, y, level)."""
-    edges, overused, inconsistent = tile_edges(faces, len(vertices))
-    on_boundary = np.zeros(len(vertices), dtype=bool)
-    on_boundary[edges] = True
+def _boundary_last(mesh: TileMesh, quality: Quality) -> TileSurface:
+    """Order the tail: vertices on edges of one face only come last, ascending by (x, y, level)."""
+    edges, overused, inconsistent = tile_edges(mesh.faces, len(mesh.vertices))
+    first = mesh.n_interior
+    tail_levels, tail = mesh.levels[first:], mesh.vertices[first:]
+    on_boundary = np.zeros(len(tail), dtype=bool)
+    on_boundary[edges - first] = True
     inner, outer = np.flatnonzero(~on_boundary), np.flatnonzero(on_boundary)
-    outer = outer[np.lexsort((levels[outer], vertices[outer, 1], vertices[outer, 0]))]
+    outer = outer[np.lexsort((tail_levels[outer], tail[outer, 1], tail[outer, 0]))]
     order = np.concatenate([inner, outer])
-    number = np.empty(len(order), dtype=np.int32)
-    number[order] = np.arange(len(order), dtype=np.int32)
-    mesh = TileMesh(vertices[order], levels[order], number[faces], markers, len(inner))
-    return TileSurface(mesh, quality, number[edges], number[overused], number[inconsistent])
+    table = np.empty(len(order), dtype=np.int32)
+    table[order] = np.arange(first, first + len(order), dtype=np.int32)
+    for pairs in (mesh.faces, edges, overused, inconsistent):
+        renumber_tail(pairs, first, table)
+    tail[:], tail_levels[:] = tail[order], tail_levels[order]
+    mesh = TileMesh(mesh.vertices, mesh.levels, mesh.faces, mesh.markers, first + len(inner))
+    return TileSurface(mesh, quality, edges, overused, inconsistent)

@@ -59,7 +59,8 @@ def filler_points(box: Box, *, frame: Box, ground_size: float, points: Int64, en
     x1, y1 = (min(box[axis + 2], frame[axis + 2] - clearance) for axis in range(2))
     if x0 > x1 or y0 > y1:
         return np.empty((0, 2), np.int64)
-    return _free_fillers(x0, y0, x1, y1, filler_spacing(ground_size) * MESH_UNITS, points, ends)
+    fillers: Int64 = _free_fillers(x0, y0, x1, y1, filler_spacing(ground_size) * MESH_UNITS, points, ends)
+    return fillers
 
 
 @njit(cache=True, nogil=True)
@@ -70,7 +71,7 @@ def _filler(i: int, j: int, spacing: float) -> tuple[int, int]:
     dy = float((bits >> np.uint64(27)) & np.uint64(1023)) / 1023.0 - 0.5
     x = (i + 0.25 + 0.5 * (j & 1) + _JITTER * dx) * spacing
     y = (j + 0.5 + _JITTER * dy) * (spacing * _ROW_HEIGHT)
-    return np.int64(np.rint(x)), np.int64(np.rint(y))
+    return int(np.rint(x)), int(np.rint(y))
 
 
 @njit(cache=True, nogil=True)

@@ -123,8 +123,9 @@ def fill_lattice(
 
 def _window(starts: Float64, stops: Float64, *, spacing: float, origin: tuple[int, int]) -> _Grid:
     """Return the lattice's rows and columns around the constraints, in whole mesh units."""
-    low = np.minimum(starts.min(axis=0), stops.min(axis=0)) + np.array(origin) / MESH_UNITS
-    high = np.maximum(starts.max(axis=0), stops.max(axis=0)) + np.array(origin) / MESH_UNITS
+    # Column by column: numpy is slow along the long axis of a narrow array.
+    low = [min(starts[:, k].min(), stops[:, k].min()) + origin[k] / MESH_UNITS for k in (0, 1)]
+    high = [max(starts[:, k].max(), stops[:, k].max()) + origin[k] / MESH_UNITS for k in (0, 1)]
     step = spacing * math.sqrt(3.0) / 2
     rows = np.arange(math.floor(low[1] / step) - 2, math.ceil(high[1] / step) + 3)
     columns = np.arange(math.floor(low[0] / spacing) - 2, math.ceil(high[0] / spacing) + 3)

@@ -151,8 +151,7 @@ def mesh_constraints(
 
 def _localise(constraints: Constraints) -> _Input:
     """Return the constraints in metres around the middle of the tile, with the labels this tile meshes."""
-    low, high = constraints.points.min(axis=0), constraints.points.max(axis=0)
-    middle = (low + high) >> 1
+    middle = [(int(column.min()) + int(column.max())) >> 1 for column in constraints.points.T]
     owned = np.flatnonzero(constraints.own_left | constraints.own_right).astype(np.int32)
     true = np.stack([constraints.left, constraints.right], axis=1)[owned].astype(np.int32)
     own = np.stack([constraints.own_left, constraints.own_right], axis=1)[owned]
@@ -163,7 +162,7 @@ def _localise(constraints: Constraints) -> _Input:
         owned,
         ~own.all(axis=1),
     )
-    return _Input((int(middle[0]), int(middle[1])), (constraints.points - middle) / MESH_UNITS, segments)
+    return _Input((middle[0], middle[1]), (constraints.points - middle) / MESH_UNITS, segments)
 
 
 def _fill(given: _Input, asked: Asked) -> LatticeFill:

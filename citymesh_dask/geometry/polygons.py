@@ -76,7 +76,7 @@ def prepare_footprints(geometries: Array, domain: Domain) -> PreparedFootprints:
     _skip(status, ~_present(rows, len(status)), Outcome.SKIPPED_OUTSIDE)
     rows, polygons = _repair_features(rows, _shifted(polygons, domain), repair)
     _skip(status, ~_present(rows, len(status)), Outcome.SKIPPED_NOT_REPAIRABLE)
-    rows, polygons = _clip(rows, polygons, domain, repair)
+    rows, polygons = _clip(rows, polygons, domain, repair=repair)
     _skip(status, ~_present(rows, len(status)), Outcome.SKIPPED_OUTSIDE)
     rows, polygons = _round(rows, polygons)
     _skip(status, ~_present(rows, len(status)), Outcome.SKIPPED_TOO_SMALL)
@@ -151,7 +151,7 @@ def _repair_features(rows: Int64, polygons: Array, repair: Int8) -> tuple[Int64,
     return rows[places], polygons
 
 
-def _clip(rows: Int64, polygons: Array, domain: Domain, repair: Int8) -> tuple[Int64, Array]:
+def _clip(rows: Int64, polygons: Array, domain: Domain, *, repair: Int8) -> tuple[Int64, Array]:
     """Clip polygons that cross the frame and note it."""
     frame = _frame_metres(domain)
     boxes = shapely.bounds(polygons)

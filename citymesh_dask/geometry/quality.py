@@ -45,8 +45,9 @@ def measure_quality(planar: PlanarMesh, vertices: Float64, walls: Int32, *, orig
     angles[_LATTICE_DEGREES] += len(planar.lattice_triangles)
     inverted = 0
     doubled = 0
+    units = (planar.points * MESH_UNITS).astype(np.int64)
     for triangles in (planar.triangles, planar.lattice_triangles):
-        high, low, bad = _doubled_area(planar.points, triangles)
+        high, low, bad = _doubled_area(units, triangles)
         doubled += int(high) * _HALF_WORD + int(low)
         inverted += int(bad)
     worst = np.empty((len(sharpest), 3))
@@ -90,7 +91,7 @@ def _planar_angles(
 
 
 @njit(cache=True, nogil=True)
-def _doubled_area(points: Float64, triangles: Int32) -> tuple[int, int, int]:
+def _doubled_area(units: Int64, triangles: Int32) -> tuple[int, int, int]:
     """Return the exact doubled area in square mesh units as ``high * 2**32 + low``, and the number not positive.
 
     One triangle's doubled area fits 64 bits (edges up to 4 km), the sum of a large tile may not.
@@ -100,10 +101,8 @@ def _doubled_area(points: Float64, triangles: Int32) -> tuple[int, int, int]:
     inverted = 0
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux = np.int64((points[b, 0] - points[a, 0]) * MESH_UNITS)
-        uy = np.int64((points[b, 1] - points[a, 1]) * MESH_UNITS)
-        vx = np.int64((points[c, 0] - points[a, 0]) * MESH_UNITS)
-        vy = np.int64((points[c, 1] - points[a, 1]) * MESH_UNITS)
+        ux, uy = units[b, 0] - units[a, 0], units[b, 1] - units[a, 1]
+        vx, vy = units[c, 0] - units[a, 0], units[c, 1] - units[a, 1]
         doubled = ux * vy - uy * vx
         inverted += doubled <= 0
         low += doubled

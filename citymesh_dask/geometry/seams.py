@@ -144,7 +144,7 @@ def _meets(pieces: Pieces, box: Box) -> Bool:
     """Tell which pieces have a bounding box that meets a box."""
     a, b = pieces.points[pieces.ends[:, 0]], pieces.points[pieces.ends[:, 1]]
     low, high = np.minimum(a, b), np.maximum(a, b)
-    meets: Bool = (high >= box[:2]).all(axis=1) & (low <= box[2:]).all(axis=1)
+    meets: Bool = np.all(high >= box[:2], axis=1) & np.all(low <= box[2:], axis=1)
     return meets
 
 

@@ -56,9 +56,16 @@ def _foot_level(neighbour: int, labels: Int32, level_of: Int32, level: int) -> i
 
 @njit(cache=True, nogil=True)
 def mark_slots(
-    triangles: Int32, neighbours: Int32, labels: Int32, level_of: Int32, number: Int32, start: Int32, levels: Int32
-) -> tuple[Bool, int]:
-    """Mark the slots that faces of this tile use, and count its wall faces.
+    triangles: Int32,
+    neighbours: Int32,
+    labels: Int32,
+    level_of: Int32,
+    n_points: int,
+    number: Int32,
+    start: Int32,
+    levels: Int32,
+) -> tuple[Bool, Bool, int]:
+    """Mark the slots that faces of this tile use and the vertices on its border, and count its wall faces.
 
     Parameters
     ----------
@@ -70,9 +77,11 @@ def mark_slots(
     Returns
     -------
     used : (s,) bool
+    border : (n_points,) bool
     n_walls : int
     """
     used = np.zeros(len(levels), np.bool_)
+    border = np.zeros(n_points, np.bool_)
     n_walls = 0
     for t in range(len(triangles)):
         level = level_of[labels[t] + 2]
@@ -80,6 +89,9 @@ def mark_slots(
             column = number[triangles[t, e]]
             if column >= 0:
                 used[_slot_of(start, levels, column, level)] = True
+            if neighbours[t, e] < LATTICE_RIM:
+                border[triangles[t, e]] = True
+                border[triangles[t, (e + 1) % 3]] = True
             foot = _foot_level(neighbours[t, e], labels, level_of, level)
             if foot >= level:
                 continue
@@ -91,7 +103,7 @@ def mark_slots(
                     n_walls += 1
                     slot += 1
                 used[slot] = True
-    return used, n_walls
+    return used, border, n_walls
 
 
 @njit(cache=True, nogil=True)
@@ -101,10 +113,11 @@ def number_vertices(
     region_level: Int32,
     shift: Float64,
     used: Bool,
+    border: Bool,
     number: Int32,
     start: Int32,
     levels: Int32,
-) -> tuple[Int32, Int32, Float64, Int32]:
+) -> tuple[Int32, Int32, Float64, Int32, int]:
     """Number one vertex for each level that is used, planar vertex after planar vertex, from the bottom up.
 
     Parameters
@@ -118,6 +131,8 @@ def number_vertices(
     shift : (2,) float64
         Added to ``points``.
     used : (s,) bool
+    border : (n,) bool
+        Vertices that are numbered after all others.
     number, start, levels : int32 arrays
         See the module.
 
@@ -129,6 +144,8 @@ def number_vertices(
         Vertex of each used slot.
     vertices : (m, 3) float64
     vertex_levels : (m,) int32
+    n_inner : int
+        Number of vertices that are not on the border.
     """
     total = 0
     for v in range(len(points)):
@@ -142,25 +159,49 @@ def number_vertices(
     vertices = np.empty((total, 3))
     vertex_levels = np.empty(total, np.int32)
     k = 0
-    for v in range(len(points)):
-        column = number[v]
-        first, stop = (start[column], start[column + 1]) if column >= 0 else (0, 1)
-        for slot in range(first, stop):
-            level = levels[slot] if column >= 0 else region_level[v]
-            if column >= 0:
-                if not used[slot]:
-                    continue
-                slots[slot] = k
-            else:
-                if level == UNUSED:
-                    continue
-                ids[v] = k
-            vertices[k, 0] = points[v, 0] + shift[0]
-            vertices[k, 1] = points[v, 1] + shift[1]
-            vertices[k, 2] = ground[v] if level == TERRAIN_LEVEL else level / LEVELS_PER_METRE
-            vertex_levels[k] = level
-            k += 1
-    return ids, slots, vertices, vertex_levels
+    n_inner = 0
+    for last in range(2):
+        for v in range(len(points)):
+            if border[v] != (last == 1):
+                continue
+            column = number[v]
+            first, stop = (start[column], start[column + 1]) if column >= 0 else (0, 1)
+            for slot in range(first, stop):
+                level = levels[slot] if column >= 0 else region_level[v]
+                if column >= 0:
+                    if not used[slot]:
+                        continue
+                    slots[slot] = k
+                else:
+                    if level == UNUSED:
+                        continue
+                    ids[v] = k
+                vertices[k, 0] = points[v, 0] + shift[0]
+                vertices[k, 1] = points[v, 1] + shift[1]
+                vertices[k, 2] = ground[v] if level == TERRAIN_LEVEL else level / LEVELS_PER_METRE
+                vertex_levels[k] = level
+                k += 1
+        if last == 0:
+            n_inner = k
+    return ids, slots, vertices, vertex_levels, n_inner
+
+
+@njit(cache=True, nogil=True)
+def renumber_tail(corners: Int32, first: int, table: Int32) -> None:
+    """Give the vertices from ``first`` on new numbers, in place.
+
+    Parameters
+    ----------
+    corners : (m, c) int32
+        Faces or edges.
+    first : int
+    table : (k,) int32
+        New number of vertex ``first + i`` at ``i``.
+    """
+    for t in range(len(corners)):
+        for e in range(corners.shape[1]):
+            if corners[t, e] >= first:
+                corners[t, e] = table[corners[t, e] - first]
 
 
 @njit(cache=True, nogil=True)

@@ -225,6 +225,6 @@ def _write_proof(scratch: Scratch, name: str, proof: PieceProof) -> dict[str, An
 
 
 def _read_proof(scratch: Scratch, name: str) -> PieceProof:
-    arrays = {key: scratch.read(name, key) for key in _ARRAYS}
     numbers = scratch.attributes(name)
-    return PieceProof(**arrays, **{key: numbers[key] for key in _NUMBERS})
+    fields: dict[str, Any] = {key: scratch.read(name, key) for key in _ARRAYS}
+    return PieceProof(**fields, **{key: numbers[key] for key in _NUMBERS})

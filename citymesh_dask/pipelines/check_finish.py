@@ -182,8 +182,8 @@ def _building_problems(proof: PieceProof, store: CityStore) -> tuple[list[Proble
     n_meshed = 0
     for start in range(0, store.n_buildings, TABLE_CHUNK_ROWS):
         stop = min(start + TABLE_CHUNK_ROWS, store.n_buildings)
-        status = store.column("status", start, stop).astype(str)
-        meshed = np.isin(status, MESHED_WORDS)
+        status = store.column("status", start, stop).tolist()
+        meshed = np.array([word in MESHED_WORDS for word in status], np.bool_)
         n_meshed += int(meshed.sum())
         area, found = store.column("area", start, stop), _roof_areas(proof, start, stop)
         for kind, wrong in _wrong_buildings(meshed, area, found).items():

@@ -144,6 +144,7 @@ class CheckReport:
 def _problem(value: Mapping[str, Any]) -> Problem:
     places = []
     for place in value["places"]:
-        position = None if place["position"] is None else (*map(float, place["position"]),)
+        x, y, z = place["position"] or (0.0, 0.0, 0.0)
+        position = (x, y, z) if place["position"] else None
         places.append(Place(position, place["tile"], place["building"], place["note"]))
     return Problem(value["kind"], value["count"], tuple(places), value["at_least"])

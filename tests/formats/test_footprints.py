@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
 
-from citymesh_dask.errors import InputError, InputMissingError
-from citymesh_dask.formats.crs import authority_code
+from citymesh_dask.errors import CRSError, InputError, InputMissingError
+from citymesh_dask.formats.crs import authority_code, reproject_bounds
 from citymesh_dask.formats.footprints import (
     read_columns,
     read_features,
@@ -54,7 +55,9 @@ def test_ranges_give_every_feature_once_in_file_order(tmp_path: Path, suffix: st
         numbers += part.columns["number"].tolist()
         found += list(part.geometries)
         ids += read_ids(source, start, stop)
-        assert read_columns(source, start, stop, ["number"])["number"].tolist() == part.columns["number"].tolist()
+        assert (
+            read_columns(source, start, stop, columns=["number"])["number"].tolist() == part.columns["number"].tolist()
+        )
     assert sorted(numbers) == list(range(23))
     if suffix != ".fgb":  # its writer sorts by place
         assert numbers == list(range(23))
@@ -146,6 +149,21 @@ def test_geojson_in_metres_without_crs_states_none(tmp_path: Path) -> None:
     path = write_vectors(tmp_path / "a.geojson", squares(2), crs=None)
     assert "crs" not in path.read_text()
     assert survey_footprints([path])[0].crs is None
+
+
+def test_coordinates_that_contradict_the_header_name_the_file(tmp_path: Path) -> None:
+    (source,) = survey_footprints([write_vectors(tmp_path / "wrong.gpkg", squares(2), crs="EPSG:4326")])
+    assert source.crs is not None and source.bounds is not None
+    with pytest.raises(CRSError, match=r"wrong\.gpkg: box .*cannot be taken"):
+        reproject_bounds(source.bounds, source.crs, "EPSG:28992", where=source.path)
+
+
+def test_files_without_an_index_are_read_in_larger_ranges(tmp_path: Path) -> None:
+    seeking, from_start = (write_vectors(tmp_path / name, squares(1)) for name in ("a.gpkg", "a.geojson"))
+    for path, ranges in ((seeking, (20_000, 20_000)), (from_start, (20_000, 200_000))):
+        (source,) = survey_footprints([path])
+        sizes = tuple(replace(source, n_features=n).features_per_range for n in (1000, 5_000_000))
+        assert sizes == ranges
 
 
 def test_shapefile_without_prj_states_no_crs(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def polygons(result: PreparedFootprints, domain: Domain = DOMAIN) -> np.ndarray:
     if not len(parts):
         return np.empty(0, dtype=object)
     offsets = (parts.point_start, parts.ring_start)
-    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, parts.points / OUTLINE_UNITS, offsets)
+    found: np.ndarray = shapely.from_ragged_array(shapely.GeometryType.POLYGON, parts.points / OUTLINE_UNITS, offsets)
+    return found
 
 
 def test_a_plain_box_comes_out_as_it_is() -> None:

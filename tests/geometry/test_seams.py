@@ -53,9 +53,7 @@ def tiles_between(xs: Sequence[int], ys: Sequence[int]) -> list[Box]:
 def constraints_of(pieces: Pieces, frame: Box, tile: Box, sizes: Sizes = (10.0, 5.0)) -> Constraints | None:
     """Return the constraints of a tile from no more than the window that it asks for."""
     window = pieces_in_window(pieces, window_of(tile, sizes[0]))
-    return tile_constraints(
-        window, tile, frame=mesh_box(frame), ground_size=sizes[0], building_size=sizes[1]
-    )
+    return tile_constraints(window, tile, frame=mesh_box(frame), ground_size=sizes[0], building_size=sizes[1])
 
 
 def doubled_area(part: Constraints) -> int:
@@ -175,7 +173,11 @@ def round_courtyard() -> tuple[Outlines, Box]:
 
 
 def comb() -> tuple[Outlines, Box]:
-    teeth = [(x, y) for k in range(12) for x, y in ((5.0 + 4 * k, 40), (5.0 + 4 * k, 10), (8.6 + 4 * k, 10), (8.6 + 4 * k, 40))]
+    teeth = [
+        (x, y)
+        for k in range(12)
+        for x, y in ((5.0 + 4 * k, 40), (5.0 + 4 * k, 10), (8.6 + 4 * k, 10), (8.6 + 4 * k, 40))
+    ]
     frame = metre_frame(60, 50)
     return outlines_of_rings([(0, [(5, 45), *teeth, (52.6, 45)])], frame), frame
 
@@ -377,5 +379,12 @@ def test_regions_are_located_without_a_triangulation() -> None:
     courtyard = (3, [(15, 15), (15, 25), (25, 25), (25, 15)])
     outlines = outlines_of_rings([square(3, 10, 10, 20), courtyard], frame)
     points, ends, labels = outlines.points, outlines.edges[:, :2], outlines.edges[:, 2:]
-    for x, y, label in [(5, 20, GROUND), (12, 20, 3), (20, 20, GROUND), (27, 15, 3), (35, 10, GROUND), (20, 35, GROUND)]:
+    for x, y, label in [
+        (5, 20, GROUND),
+        (12, 20, 3),
+        (20, 20, GROUND),
+        (27, 15, 3),
+        (35, 10, GROUND),
+        (20, 35, GROUND),
+    ]:
         assert label_at(points, ends, labels, (3 * 1024 * x, 3 * 1024 * y)) == label

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import shapely
 import zarr
@@ -283,5 +285,19 @@ def test_real_attributes_of_every_kind(tmp_path: Path) -> None:
         assert set(table) >= {"id"}
 
 
-def test_columns_that_differ_only_in_some_files() -> None:
+def test_no_sources_no_columns() -> None:
     assert table_columns(()) == {}
+
+
+def test_degrees_of_hancock_become_metres(tmp_path: Path) -> None:
+    """One of the tiles, once it says that it is in degrees."""
+    source = city_data("footprints_hancock_4tiles", "footprints_nw.shp")
+    for suffix in (".shp", ".shx", ".dbf"):
+        shutil.copyfile(source.with_suffix(suffix), tmp_path / f"nw{suffix}")
+    (tmp_path / "nw.prj").write_text(pyproj.CRS("EPSG:4269").to_wkt("WKT1_ESRI"))
+    options = {"ground_field": "OBJECTID", "crs": "EPSG:32616", "z_scale": 0.001}
+    job, (summary,) = run(make_job(tmp_path / "job", tmp_path / "nw.shp", **options))
+    assert summary["outcomes"] == {"MESHED": 3302}
+    boxes = job.scratch.read("footprints/00000", "boxes") / 1024
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assert 8 < np.median(sides) < 25

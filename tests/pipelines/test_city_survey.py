@@ -24,7 +24,7 @@ RD = "EPSG:28992"
 
 
 def write_points(path: Path, *, box: tuple[float, float, float, float] = (990, 1990, 1400, 2100), **how: Any) -> Path:
-    """Write a LAS file with four points in the corners of a box; ``crs`` and ``z`` (low, high) may be given."""
+    """Write a LAS file with four points in the corners of a box; ``crs`` may be given."""
     header = laspy.LasHeader(version="1.4", point_format=6)
     header.scales, header.offsets = np.full(3, 0.001), np.zeros(3)
     if how.get("crs"):
@@ -32,7 +32,7 @@ def write_points(path: Path, *, box: tuple[float, float, float, float] = (990, 1
     points = laspy.LasData(header)
     points.x = np.array([box[0], box[2], box[0], box[2]])
     points.y = np.array([box[1], box[1], box[3], box[3]])
-    points.z = np.linspace(*how.get("z", (0.0, 20.0)), 4)
+    points.z = np.array([0.0, 1.0, 19.0, 20.0])
     points.classification = np.array([2, 2, 6, 6], dtype=np.uint8)
     points.write(path)
     return path

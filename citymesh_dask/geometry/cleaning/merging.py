@@ -82,8 +82,9 @@ def merge_neighbours(parts: Parts, group_start: Int64, frame: Box, distance: int
     pairs = link_parts(parts, distance)
     pairs = pairs[group_of[pairs[:, 0]] == group_of[pairs[:, 1]]]
     labels = group_labels(n, pairs)
-    # Parts of one row get one fate, so whatever any of them is joined with is joined with all in the group.
-    rows = _smallest_rows(labels, parts.rows)
+    rows = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(rows, labels, parts.rows)
+    rows = rows[labels]
     order = np.lexsort((parts.rows, labels))
     sizes = np.bincount(labels, minlength=n)
     alone = sizes[labels] == 1
@@ -101,17 +102,6 @@ def merge_neighbours(parts: Parts, group_start: Int64, frame: Box, distance: int
     by_group = np.argsort(np.array(shape_groups, np.int64), kind="stable")
     counts = np.bincount(np.array(shape_groups, np.int64), minlength=len(group_start) - 1)
     return take_parts(joined, by_group), _starts(counts), rows
-
-
-def _smallest_rows(labels: Int64, rows: Int64) -> Int64:
-    """Return the smallest row of everything with the same label, or with a label that shares a row."""
-    _, row_index = np.unique(rows, return_inverse=True)
-    n = len(labels)
-    pairs = np.stack((labels, n + row_index), axis=1)
-    component = group_labels(n + len(rows), pairs)[labels]
-    smallest = np.full(2 * n, np.iinfo(np.int64).max)
-    np.minimum.at(smallest, component, rows)
-    return smallest[component]
 
 
 def _close(polygons: Any, distance: int) -> Any:

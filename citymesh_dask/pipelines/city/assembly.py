@@ -79,12 +79,19 @@ def _tail_rows(job: CityJob, tile: int) -> Int32:
     for level in range(1, levels + 1):
         node //= job.fan_in
         names.append(seam_name(level, node))
-    return tail_rows(tile, [_seams(str(job.scratch.root), name) for name in (*names, RIM_SEAMS)])
+    return tail_rows(tile, [_seams(job, name) for name in (*names, RIM_SEAMS)])
+
+
+def _seams(job: CityJob, name: str) -> Int32:
+    folder = job.scratch.root / name
+    # the time is part of the key: another run may use the same folder
+    return _cached_seams(folder, (folder / "zarr.json").stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _seams(root: str, name: str) -> Int32:
-    return read_rows(Path(root) / name / "seams")
+def _cached_seams(folder: Path, modified: int) -> Int32:
+    del modified
+    return read_rows(folder / "seams")
 
 
 def assemble(job_path: str, n_tasks: int, index: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ Float64 = npt.NDArray[np.float64]
 
 _LOWEST, _HIGHEST = -9000.0, 99_999.0
 """Beyond these stand marks of absence such as -9999, 99999 and 1e20, lower than any land, higher than any in feet."""
+_WORDS_OF_ABSENCE = frozenset(("", "nan", "none", "null", "n/a", "-"))
 RESERVED = frozenset(spec.name.split("/")[1] for spec in ARRAYS if spec.name.startswith("buildings/"))
 """Columns of the building table that are computed."""
 TEXT = "string"
@@ -80,10 +81,14 @@ def require_numbers(values: Array, where: str) -> None:
 
 
 def _texts(values: Array) -> list[str]:
-    return ["" if value is None else str(value).strip() for value in values.tolist()]
+    """Return values as text, "" where the text says that there is none."""
+    texts = ("" if value is None else str(value).strip() for value in values.tolist())
+    return ["" if text.lower() in _WORDS_OF_ABSENCE else text for text in texts]
 
 
 def _number(text: str) -> float:
+    if not text:
+        return math.nan
     try:
         return float(text.replace(",", ".", 1))
     except ValueError:
@@ -147,7 +152,7 @@ def read_table(
     """
     wanted = {name: column["fields"][place] for name, column in columns.items()}
     fields = [field for field in wanted.values() if field is not None]
-    values = read_columns(source, start, stop, fields) if fields else {}
+    values = read_columns(source, start, stop, columns=fields) if fields else {}
     table: dict[str, Array] = {"id": np.array(read_ids(source, start, stop), dtype=object)}
     for name, field in wanted.items():
         dtype = columns[name]["dtype"]

@@ -177,7 +177,7 @@ def _words(name: str) -> list[str]:
 
 
 def _sample(source: FootprintSource, name: str) -> npt.NDArray[np.float64]:
-    return read_columns(source, 0, min(source.n_features, _SAMPLE_ROWS), [name])[name]
+    return read_columns(source, 0, min(source.n_features, _SAMPLE_ROWS), columns=[name])[name]
 
 
 def _sample_heights(source: FootprintSource, options: CityOptions) -> npt.NDArray[np.float64]:

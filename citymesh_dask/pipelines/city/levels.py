@@ -53,7 +53,9 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     outcome, into = _outcomes(job, start, stop, facts.area > 0)
     meshed = ~is_skipped(outcome) & (facts.area > 0)
     group = f"roofs/{index:04d}"
-    evidence = {name: job.scratch.read(group, name) for name in ("roof", "height", "ground", "evidence")}
+    evidence = {name: job.scratch.read(group, name) for name in ("roof", "height", "ground", "evidence", "samples")}
+    few = (outcome == Outcome.SKIPPED_NO_HEIGHT) & (evidence["samples"] > 0)
+    outcome[few] = Outcome.SKIPPED_FEW_POINTS
     roof_z = roof_heights(
         facts, evidence["roof"], evidence["height"], evidence["ground"], job.options.min_building_height
     )

@@ -71,7 +71,7 @@ def decide_crs(option: str | None, ground: Sequence[Placed], footprints: Sequenc
 
 def footprint_box(footprints: Sequence[FootprintSource], crs: str) -> Bounds | None:
     """Return the box around all footprints in the project CRS; None where there is no coordinate."""
-    boxes = [reproject_bounds(s.bounds, s.crs or crs, crs) for s in footprints if s.bounds is not None]
+    boxes = [reproject_bounds(s.bounds, s.crs or crs, crs, where=s.path) for s in footprints if s.bounds is not None]
     return union_box(boxes) if boxes else None
 
 

@@ -125,10 +125,6 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
     options : CityOptions
         ``crs``, ``bounds``, ``z_scale``, ``lod`` and the names of height attributes matter here.
 
-    Returns
-    -------
-    Survey
-
     Raises
     ------
     InputMissingError, InputError, CRSError
@@ -143,21 +139,20 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
     crs = decide_crs(options.crs, placed, footprints)
     buildings = footprint_box(footprints, crs)
     domain = _decide_domain(options.bounds, placed, buildings)
-    notes = [
-        *_feet_notes(placed, points, crs=crs, z_scale=options.z_scale),
-        *attribute_notes(footprints, options),
-        *_footprint_notes(footprints, crs, domain),
-        *_void_notes(placed, domain),
-    ]
     return Survey(
-        footprints,
-        points,
-        rasters.get("terrain"),
-        rasters.get("surface"),
-        rasters.get("building_heights"),
-        crs,
-        domain,
-        tuple(notes),
+        footprints=footprints,
+        points=points,
+        terrain=rasters.get("terrain"),
+        surface=rasters.get("surface"),
+        building_heights=rasters.get("building_heights"),
+        crs=crs,
+        domain=domain,
+        notes=(
+            *_feet_notes(placed, points, crs=crs, z_scale=options.z_scale),
+            *attribute_notes(footprints, options),
+            *_footprint_notes(footprints, crs, domain),
+            *_void_notes(placed, domain),
+        ),
     )
 
 

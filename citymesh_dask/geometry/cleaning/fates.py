@@ -1,0 +1,121 @@
+"""What became of every polygon that was cleaned.
+
+Only the book-keeping belongs here: nothing changes an outline.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...outlines import Bool, Int8, Int64, Outlines, Parts
+from .faces import labels_from_edges, points_inside
+from .regions import COVERED, MERGED, MESHED, SMALL, THIN, UNCLEANABLE
+from .simplifying import doubled_areas
+
+
+class Fate(enum.IntEnum):
+    """What became of a polygon.
+
+    `MESHED`: it has a region of its own. `MERGED`: absorbed by, a duplicate of, or joined with another
+    building. `SMALL`: under the least area, and alone. `THIN`: thinner than the tolerance. `COVERED`:
+    smaller buildings cover it, or one of its size that comes first. `UNCLEANABLE`: taken out because its
+    group did not become a valid graph with it.
+    """
+
+    MESHED = MESHED
+    MERGED = MERGED
+    SMALL = SMALL
+    THIN = THIN
+    COVERED = COVERED
+    UNCLEANABLE = UNCLEANABLE
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of the polygons given to `clean_groups`, in their order.
+
+    Parameters
+    ----------
+    rows : (n,) int64
+        Row of the building table of each polygon.
+    fate : (n,) int8
+        `Fate`.
+    into : (n,) int64
+        Row of the building that has its place now (`MERGED`, `COVERED`), else -1.
+    """
+
+    rows: Int64
+    fate: Int8
+    into: Int64
+
+
+def trace_fates(parts: Parts, group_start: Int64, own: Int64, outlines: Outlines, events: Int64) -> tuple[Int8, Int64]:
+    """Return fate and taking polygon of each polygon.
+
+    Parameters
+    ----------
+    parts : Parts
+        Polygons, group after group.
+    group_start : (g + 1,) int64
+        Where the polygons of each group begin.
+    own : (n,) int64
+        Label of each polygon: a polygon with the same row in its group.
+    outlines : Outlines
+        The cleaned groups; labels are indices of polygons.
+    events : (n, 3) int64
+        From `planar_groups`.
+
+    Returns
+    -------
+    fate : (n,) int8
+    into : (n,) int64
+        Label of the polygon that took its place, or -1.
+    """
+    labels = outlines.edges[:, 2:].ravel()
+    alive = np.zeros(len(parts), np.bool_)
+    alive[labels[labels >= 0]] = True
+    fate, into = np.zeros(len(parts), np.int8), np.full(len(parts), -1)
+    areas = doubled_areas(parts)
+    for part in np.flatnonzero(~alive[own]):
+        end, taker = _follow(int(own[part]), events, alive)
+        lost_elsewhere = end in (SMALL, THIN) and 2 * events[own[part], 2] < areas[part]
+        if end == COVERED or lost_elsewhere:
+            group = int(np.searchsorted(group_start, part, side="right")) - 1
+            there = _label_there(parts, int(part), outlines, group)
+            if there >= 0:
+                end, taker = COVERED, there
+            elif end == COVERED:
+                end = THIN
+        fate[part], into[part] = end, taker
+    return fate, into
+
+
+def _follow(label: int, events: Int64, alive: Bool) -> tuple[int, int]:
+    """Follow a label from taker to taker; one that never had a region counts as covered for now."""
+    for _ in range(len(events)):
+        end, taker = int(events[label, 0]), int(events[label, 1])
+        if end != MERGED:
+            return (COVERED if end < 0 else end), -1
+        if alive[taker]:
+            return MERGED, taker
+        label = taker
+    return THIN, -1
+
+
+def _label_there(parts: Parts, part: int, outlines: Outlines, group: int) -> int:
+    """Return the label of the cleaned group at a point inside a polygon."""
+    rings = range(parts.ring_start[part], parts.ring_start[part + 1])
+    starts = [(int(parts.point_start[ring]), int(parts.point_start[ring + 1])) for ring in rings]
+    low, high = starts[0][0], starts[-1][1]
+    tail = np.concatenate([np.arange(a - low, b - low - 1) for a, b in starts])
+    x, y = (parts.points[low:high, axis].copy() for axis in (0, 1))
+    whole = np.array([0, 0, len(tail)])
+    px, py = points_inside(x, y, tail, tail + 1, whole, 2 * np.arange(len(tail)))
+    edges = outlines.edges[outlines.edge_start[group] : outlines.edge_start[group + 1]]
+    points = outlines.points
+    columns = [np.ascontiguousarray(edges[:, column]) for column in range(4)]
+    labels = labels_from_edges(px, py, points[:, 0].copy(), points[:, 1].copy(), *columns)
+    return int(labels[1])
