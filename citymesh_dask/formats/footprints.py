@@ -36,6 +36,7 @@ _ID_NAMES = ("id", "gml_id", "identificatie", "osm_id", "fid")
 _FEATURES_PER_RANGE = 20_000
 _MOST_PER_RANGE = 200_000
 _PASSES = 10
+_ONE_LAYER_SUFFIXES = (".geojson", ".geojsonl")
 _SEEKING_DRIVERS = ("GPKG", "ESRI Shapefile", "FlatGeobuf", "OpenFileGDB")
 _SAMPLE_ROWS = 1000
 _reading = threading.Lock()
@@ -220,11 +221,7 @@ def _expand(path: str) -> list[str]:
 
 def _survey_file(path: str, layer: str | None) -> FootprintSource:
     check_whole(path)
-    with _gdal(path):
-        layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
-    chosen = choose_layer(path, layers, layer)
-    with _gdal(path):
-        info = pyogrio.read_info(path, layer=chosen, force_feature_count=True, force_total_bounds=True)
+    chosen, info = _read_header(path, layer)
     names, dtypes = _kept_fields(info)
     source = FootprintSource(
         path=path,
@@ -240,6 +237,23 @@ def _survey_file(path: str, layer: str | None) -> FootprintSource:
         by_number=info["driver"] == "FlatGeobuf" and bool(info["capabilities"]["random_read"]),
     )
     return _checked(source)
+
+
+def _read_header(path: str, layer: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the layer to read and what GDAL says about it."""
+    if path.lower().endswith(_ONE_LAYER_SUFFIXES):  # asking for the layers first would parse it all twice
+        info = _read_info(path, None)
+        return choose_layer(path, {str(info["layer_name"]): str(info["geometry_type"])}, layer), info
+    with _gdal(path):
+        layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
+    chosen = choose_layer(path, layers, layer)
+    return chosen, _read_info(path, chosen)
+
+
+def _read_info(path: str, layer: str | None) -> dict[str, Any]:
+    with _gdal(path):
+        info: dict[str, Any] = pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
+    return info
 
 
 def _kept_fields(info: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -87,9 +87,7 @@ def triangulate_window(
     table = _delaunay(points, ends, window)
     triangles, neighbours, sides = _attach(table, *_star(len(points), ends))
     break_ties(points, triangles, neighbours, sides)
-    x0, y0, x1, y1 = window
-    within: Bool = (points >= (x0, y0)).all(axis=1) & (points <= (x1, y1)).all(axis=1)
-    inside: Bool = within[triangles].all(axis=1)
+    inside = _inside(points, triangles, window)
     regions, seeds, conflict = _seed(sides, inside, labels)
     if conflict < 0:
         conflict = _spread(regions, seeds, inside, neighbours, sides)
@@ -179,6 +177,19 @@ def _attach(table: UInt32, start: Int32, others: Int32, numbers: Int32) -> tuple
                     sides[at, e] = numbers[k]
                     break
     return triangles, neighbours, sides
+
+
+@njit(cache=True, nogil=True)
+def _inside(points: Int64, triangles: Int32, window: Box) -> Bool:
+    """Tell which triangles lie in the window entirely."""
+    x0, y0, x1, y1 = window
+    within = np.empty(len(points), np.bool_)
+    for k in range(len(points)):
+        within[k] = x0 <= points[k, 0] <= x1 and y0 <= points[k, 1] <= y1
+    inside = np.empty(len(triangles), np.bool_)
+    for t in range(len(triangles)):
+        inside[t] = within[triangles[t, 0]] and within[triangles[t, 1]] and within[triangles[t, 2]]
+    return inside
 
 
 @njit(cache=True, nogil=True)

@@ -19,7 +19,7 @@ COLOURINGS = ("marker", "building", "height")
 TERRAIN, WALL, ROOF, EARTH = 0, 1, 2, 3
 """Numbers of the first colours of every palette; `EARTH` is the cut through the ground under the rim."""
 
-_PARTS = ((203, 210, 193), (240, 235, 224), (186, 108, 82), (168, 158, 143))
+_PARTS = ((203, 210, 193), (244, 237, 223), (186, 108, 82), (168, 158, 143))
 _FIRST = len(_PARTS)
 
 # Hues of equal lightness and chroma in CIE L*a*b*, so that no building stands out by chance.

@@ -235,7 +235,7 @@ def _with_shadows(box: Vector, view: View) -> Vector:
 
 
 def _crevices(depth: Depth, camera: Projection, *, reach: int) -> npt.NDArray[np.float32]:
-    """Return how much of the sky each pixel loses to what stands around it, 0 to 0.32.
+    """Return how much of the sky each pixel loses to what stands around it, 0 to 0.26.
 
     Its height is compared with the mean height in a window (after T. Luft and others, Image enhancement
     by unsharp masking the depth buffer, SIGGRAPH 2006; heights instead of depths leave level ground alone).
@@ -249,7 +249,7 @@ def _crevices(depth: Depth, camera: Projection, *, reach: int) -> npt.NDArray[np
     weight = np.maximum(_window_sum(_window_sum(solid, reach), reach), 1e-3)
     excess = _window_sum(_window_sum(height, reach), reach) / weight - height
     window = reach * SUPERSAMPLING / np.linalg.norm(camera.matrix[0])
-    return np.where(solid, np.clip(excess / window * 0.22, 0.0, 0.32), 0.0).astype(np.float32)
+    return np.where(solid, np.clip(excess / window * 0.22, 0.0, 0.26), 0.0).astype(np.float32)
 
 
 def _window_sum(values: npt.NDArray[np.floating], reach: int) -> npt.NDArray[np.float64]:

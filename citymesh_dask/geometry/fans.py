@@ -25,7 +25,7 @@ DOUBTFUL = 3
 
 
 @njit(cache=True, nogil=True)
-def trace_fans(faces: Int32, n_vertices: int) -> tuple[Int8, Int32, Int32]:
+def trace_fans(faces: Int32, n_vertices: int) -> tuple[Int8, Int32, Int32, Int32]:
     """Follow the faces around every vertex of a piece of mesh.
 
     A corner at vertex ``v`` of a face (v, b, a) is an arc from ``b`` to ``a``; the next corner around
@@ -46,6 +46,9 @@ def trace_fans(faces: Int32, n_vertices: int) -> tuple[Int8, Int32, Int32]:
         Oriented edges that no face uses the other way, ascending by start.
     follow : (e,) int32
         For each edge the one that leaves its end in the same fan; -1 where edges are used wrongly.
+    chords : (c, 2) int32
+        Edges used once in each direction whose two ends are `OPEN`, smaller vertex first: only
+        these could be used again by another piece without a vertex that shows it.
     """
     start, arcs = _corner_arcs(faces, n_vertices)
     longest = 1
@@ -56,21 +59,16 @@ def trace_fans(faces: Int32, n_vertices: int) -> tuple[Int8, Int32, Int32]:
     preceded = np.empty(longest, np.bool_)
     slot_of = np.zeros(n_vertices, np.int32)  # never cleared: counts only if it points back
     edges = np.empty((4096, 2), np.int32)
-    before = np.empty(4096, np.int32)  # start of the edge that comes in through the same fan
+    before = np.empty((4096, 2), np.int32)  # the edge that comes in through the same fan
     found = 0
     for vertex in range(n_vertices):
         first, last = start[vertex], start[vertex + 1]
         if first == last:
             continue
         doubtful = _link_arcs(arcs[first:last], successor, preceded, slot_of)
-        if found + last - first > len(edges):
-            longer_edges = np.empty((2 * found + last - first, 2), np.int32)
-            longer_before = np.empty(len(longer_edges), np.int32)
-            for row in range(found):
-                longer_edges[row, 0] = edges[row, 0]
-                longer_edges[row, 1] = edges[row, 1]
-                longer_before[row] = before[row]
-            edges, before = longer_edges, longer_before
+        while found + last - first > len(edges):
+            edges = _longer(edges)
+            before = _longer(before)
         passed = 0
         fans = 0
         for arc in range(last - first):
@@ -84,7 +82,8 @@ def trace_fans(faces: Int32, n_vertices: int) -> tuple[Int8, Int32, Int32]:
             fans += 1
             edges[found, 0] = vertex
             edges[found, 1] = arcs[first + arc, 0]
-            before[found] = -1 if doubtful else arcs[first + end, 1]
+            before[found, 0] = -1 if doubtful else arcs[first + end, 1]
+            before[found, 1] = vertex
             found += 1
         if doubtful or (fans > 0 and passed < last - first):
             state[vertex] = DOUBTFUL
@@ -96,7 +95,8 @@ def trace_fans(faces: Int32, n_vertices: int) -> tuple[Int8, Int32, Int32]:
                 end = successor[end]
                 passed += 1
             state[vertex] = CLOSED if passed + 1 == last - first else DOUBTFUL
-    return state, edges[:found], _resolve_follow(edges[:found], before, n_vertices)
+    follow = _resolve_follow(edges[:found], before, n_vertices)
+    return state, edges[:found], follow, _find_chords(state, start, arcs)
 
 
 @njit(cache=True, nogil=True)
@@ -144,18 +144,51 @@ def _link_arcs(arcs: Int32, successor: Int32, preceded: Int8, slot_of: Int32) ->
 
 
 @njit(cache=True, nogil=True)
+def _find_chords(state: Int8, start: Int32, arcs: Int32) -> Int32:
+    """Return the inner edges that join two open vertices."""
+    chords = np.empty((1024, 2), np.int32)
+    found = 0
+    for vertex in range(len(state)):
+        if state[vertex] != OPEN:
+            continue
+        for arc in range(start[vertex], start[vertex + 1]):
+            other = arcs[arc, 0]
+            if other < vertex or state[other] != OPEN:
+                continue
+            for opposite in range(start[vertex], start[vertex + 1]):
+                if arcs[opposite, 1] == other:
+                    if found == len(chords):
+                        chords = _longer(chords)
+                    chords[found, 0] = vertex
+                    chords[found, 1] = other
+                    found += 1
+                    break
+    return chords[:found]
+
+
+@njit(cache=True, nogil=True)
+def _longer(pairs: Int32) -> Int32:
+    """Return a list of pairs with twice the room."""
+    longer = np.empty((2 * len(pairs), 2), np.int32)
+    for row in range(len(pairs)):  # a slice assignment takes numba two seconds longer to compile
+        longer[row, 0] = pairs[row, 0]
+        longer[row, 1] = pairs[row, 1]
+    return longer
+
+
+@njit(cache=True, nogil=True)
 def _resolve_follow(edges: Int32, before: Int32, n_vertices: int) -> Int32:
-    """Turn "comes in from vertex ``before``" into "edge ``e`` is followed by edge ``follow[e]``"."""
+    """Turn "edge ``before[e]`` is followed by edge ``e``" into "``e`` is followed by ``follow[e]``"."""
     first = np.empty(n_vertices, np.int32)
     for edge in range(len(edges) - 1, -1, -1):
         first[edges[edge, 0]] = edge
     follow = np.full(len(edges), -1, np.int32)
     for edge in range(len(edges)):
-        if before[edge] < 0:
+        if before[edge, 0] < 0:
             continue
-        incoming = first[before[edge]]
-        while incoming < len(edges) and edges[incoming, 0] == before[edge]:
-            if edges[incoming, 1] == edges[edge, 0]:
+        incoming = first[before[edge, 0]]
+        while incoming < len(edges) and edges[incoming, 0] == before[edge, 0]:
+            if edges[incoming, 1] == before[edge, 1]:
                 follow[incoming] = edge
                 break
             incoming += 1

@@ -156,7 +156,7 @@ def _find_ear(points: Float64, ring: Int32, size: int) -> int:
             good = True
             for w in range(size):
                 x = ring[w]
-                if x == a or x == b or x == c:
+                if x in (a, b, c):
                     continue
                 if strict == 0:
                     good = _in_circle(points, a, b, c, x) <= 0

@@ -183,8 +183,8 @@ def _scan_labels(
                 continue
             if (only == GROUND_ONLY and label >= 0) or (only == BUILDINGS_ONLY and label < 0):
                 continue
-            first = max(int(math.ceil((place[q] - left) / spacing)), 0)
-            last = min(int(math.floor((place[q + 1] - left) / spacing)), columns - 1)
+            first = max(math.ceil((place[q] - left) / spacing), 0)
+            last = min(math.floor((place[q + 1] - left) / spacing), columns - 1)
             for i in range(first, last + 1):
                 labels[j, i] = label
     return labels

@@ -7,6 +7,7 @@ later, in `extrusion`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,10 @@ class Asked:
 
     def area_limits(self, labels: Int32) -> Float64:
         """Return the largest area in square metres, tolerance included, for regions (n,) int32."""
-        limits = np.sqrt(3.0) / 4 * AREA_TOLERANCE * np.array([self.ground_size, self.building_size]) ** 2
-        return limits[(labels >= 0).astype(np.int64)]
+        ground, building = (
+            math.sqrt(3.0) / 4 * AREA_TOLERANCE * size**2 for size in (self.ground_size, self.building_size)
+        )
+        return np.where(labels >= 0, building, ground)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class PlanarMesh:
         Number of constraint points.
     triangles, neighbours : (t, 3) int32
         The band: vertices counter-clockwise, and the neighbour over edge ``i, i + 1``: a band
-        triangle, `band.LATTICE_RIM`, or the `band.outside_code` of a region of another tile.
+        triangle, `regions.LATTICE_RIM`, or the `regions.outside_code` of a region of another tile.
     labels : (t,) int32
         Region of each band triangle.
     lattice_triangles : (z, 3) int32
@@ -160,7 +163,7 @@ def _localise(constraints: Constraints) -> _Input:
         np.where(own, true, np.int32(UNOWNED)),
         true,
         owned,
-        ~own.all(axis=1),
+        ~(own[:, 0] & own[:, 1]),
     )
     return _Input((middle[0], middle[1]), (constraints.points - middle) / MESH_UNITS, segments)
 

@@ -70,7 +70,7 @@ def pieces_in_window(pieces: Pieces, window: Box) -> Pieces:
         In the given order; positions are not compared.
     """
     low, high = np.array(window[:2]), np.array(window[2:])
-    kept: Bool = (pieces.boxes[:, :2] <= high).all(axis=1) & (pieces.boxes[:, 2:] >= low).all(axis=1)
+    kept: Bool = np.all(pieces.boxes[:, :2] <= high, axis=1) & np.all(pieces.boxes[:, 2:] >= low, axis=1)
     on_frame = np.flatnonzero(pieces.cluster < 0)
     ends = pieces.points[pieces.ends[on_frame]]
     chosen = np.append(kept, False)[pieces.cluster]

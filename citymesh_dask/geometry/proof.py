@@ -74,6 +74,9 @@ class PieceProof:
         Boundary edges, indices into ``vertices``.
     follow : (e,) int32
         The edge that leaves the end of each edge in the same fan of faces; -1 where unknown.
+    chords : (c, 2) int32
+        Edges that have their two faces although both ends are on the boundary: no other piece may
+        use them again (two buildings that touch along one edge would).
     closed : (r, 2) int64
         Intervals of vertex numbers, ascending and apart: vertices with one umbrella.
     suspects : (s,) int64
@@ -96,6 +99,7 @@ class PieceProof:
     vertices: Int64
     edges: Int32
     follow: Int32
+    chords: Int32
     closed: Int64
     suspects: Int64
     n_suspects: int
@@ -173,7 +177,7 @@ def prove_piece(piece: PieceVertices, measures: FaceMeasures, *, start: int) -> 
     faces = piece.faces
     if measures.codes.any():
         faces = np.ascontiguousarray(faces[are_usable(faces)])
-    state, edges, follow = fans.trace_fans(faces, len(piece))
+    state, edges, follow, chords = fans.trace_fans(faces, len(piece))
     used = np.unique(edges)
     closed = piece.numbers(np.flatnonzero(state == fans.CLOSED))
     suspects = piece.numbers(np.flatnonzero(state == fans.DOUBTFUL))
@@ -182,6 +186,7 @@ def prove_piece(piece: PieceVertices, measures: FaceMeasures, *, start: int) -> 
         vertices=piece.numbers(used),
         edges=np.searchsorted(used, edges).astype(np.int32),
         follow=follow,
+        chords=np.searchsorted(used, chords).astype(np.int32),
         closed=to_intervals(closed),
         suspects=suspects[:KEPT_SUSPECTS],
         n_suspects=len(suspects),
@@ -210,15 +215,21 @@ def combine_proofs(proofs: Sequence[PieceProof]) -> PieceProof:
     proofs : sequence of PieceProof
         One or more.
     """
-    vertices, edges, follow = _join_edges(proofs)
-    partner = match_edges(edges, len(vertices))
+    vertices, edges, follow, chords = _join_edges(proofs)
+    count = len(edges)
+    # a chord counts as an edge and its opposite: alone they match, any further use is one too many
+    every = np.concatenate([edges, chords, chords[:, ::-1]])
+    matches = match_edges(every, len(vertices))
+    partner = matches[:count]
     closings = np.bincount(fans.join_fans(edges, partner, follow), minlength=len(vertices))
     left = partner == ONCE
     alive = np.zeros(len(vertices), np.bool_)
     alive[edges[left]] = True
     closed_once = (closings == 1) & ~alive
     wrong = ~alive & ~closed_once | alive & (closings > 0)
-    wrong[edges[partner < ONCE]] = True
+    wrong[every[matches < ONCE]] = True
+    pairs = np.concatenate([chords, edges[partner > np.arange(count)]])
+    number = (np.cumsum(alive) - 1).astype(np.int32)
     parts = [proof.closed for proof in proofs]
     closed, twice = merge_intervals([*parts, to_intervals(vertices[closed_once])])
     suspects = np.unique(np.concatenate([*(p.suspects for p in proofs), vertices[wrong], twice]))
@@ -226,8 +237,9 @@ def combine_proofs(proofs: Sequence[PieceProof]) -> PieceProof:
     return PieceProof(
         n_faces=sum(p.n_faces for p in proofs),
         vertices=vertices[alive],
-        edges=(np.cumsum(alive) - 1).astype(np.int32)[edges[left]],
+        edges=number[edges[left]],
         follow=_renumber(follow, left),
+        chords=number[pairs[alive[pairs].all(axis=1)]],
         closed=closed,
         suspects=suspects[:KEPT_SUSPECTS],
         n_suspects=sum(p.n_suspects for p in proofs) + int(wrong.sum()) + len(twice),
@@ -239,14 +251,18 @@ def combine_proofs(proofs: Sequence[PieceProof]) -> PieceProof:
     )
 
 
-def _join_edges(proofs: Sequence[PieceProof]) -> tuple[Int64, Int32, Int32]:
-    """Return the boundaries side by side, equal vertices being one."""
+def _join_edges(proofs: Sequence[PieceProof]) -> tuple[Int64, Int32, Int32, Int32]:
+    """Return vertices, edges, followers and chords side by side, equal vertices being one."""
     vertices, local = np.unique(np.concatenate([p.vertices for p in proofs]), return_inverse=True)
-    shifts = np.cumsum([0, *(len(p.vertices) for p in proofs)])[:-1]
-    edges = [local[p.edges + shift] for p, shift in zip(proofs, shifts, strict=True)]
-    edge_shifts = np.cumsum([0, *(len(p.edges) for p in proofs)])[:-1]
-    follow = [np.where(p.follow < 0, -1, p.follow + shift) for p, shift in zip(proofs, edge_shifts, strict=True)]
-    return vertices, np.concatenate(edges).astype(np.int32), np.concatenate(follow).astype(np.int32)
+    local = local.astype(np.int32)
+    shifts = np.cumsum([0, *(len(p.vertices) for p in proofs)])
+    edge_shifts = np.cumsum([0, *(len(p.edges) for p in proofs)])
+    edges, follow, chords = [], [], []
+    for proof, shift, edge_shift in zip(proofs, shifts, edge_shifts, strict=False):
+        edges.append(local[proof.edges + shift])
+        chords.append(local[proof.chords + shift])
+        follow.append(np.where(proof.follow < 0, -1, proof.follow + edge_shift).astype(np.int32))
+    return vertices, np.concatenate(edges), np.concatenate(follow), np.concatenate(chords)
 
 
 def _renumber(follow: Int32, left: Bool) -> Int32:

@@ -67,7 +67,7 @@ def _whole_degrees(squared: float) -> int:
 def _planar_angles(
     points: Float64, triangles: Int32, area_limits: Float64, target: float
 ) -> tuple[Int64, int, int, Int64, Float64]:
-    """Return the histogram, the numbers below the angle and above the area, and the sharpest with their squared sines."""
+    """Return the histogram, how many are too sharp or too large, and the sharpest with their squared sines."""
     histogram = np.zeros(90, np.int64)
     below = 0
     above = 0

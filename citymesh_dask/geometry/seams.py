@@ -116,7 +116,8 @@ def _share_of(pieces: Pieces, tile: Box, frame: Box, ground_size: float) -> _Sha
     labels = np.stack([pieces.left, pieces.right], axis=1)
     divided = np.append(pieces.divided, False)[pieces.cluster]
     shared = np.where((labels >= 0) & ~divided[:, None], _CLOSED, labels)
-    active = np.flatnonzero((shared != _CLOSED).any(axis=1) & _meets(pieces, window))
+    has_open_side = (shared[:, 0] != _CLOSED) | (shared[:, 1] != _CLOSED)
+    active = np.flatnonzero(has_open_side & _meets(pieces.points, pieces.ends, window))
     outline, ends = compact(len(pieces.points), pieces.ends[active])
     fillers = _fillers_of(window, frame, ground_size, pieces.points[outline], ends)
 
@@ -140,11 +141,17 @@ def _fillers_of(window: Box, frame: Box, ground_size: float, points: Int64, ends
     return filler_points(box, frame=frame, ground_size=ground_size, points=points, ends=ends)
 
 
-def _meets(pieces: Pieces, box: Box) -> Bool:
+@njit(cache=True, nogil=True)
+def _meets(points: Int64, ends: Int32, box: Box) -> Bool:
     """Tell which pieces have a bounding box that meets a box."""
-    a, b = pieces.points[pieces.ends[:, 0]], pieces.points[pieces.ends[:, 1]]
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    meets: Bool = np.all(high >= box[:2], axis=1) & np.all(low <= box[2:], axis=1)
+    meets = np.empty(len(ends), np.bool_)
+    for k in range(len(ends)):
+        ax = points[ends[k, 0], 0]
+        ay = points[ends[k, 0], 1]
+        bx = points[ends[k, 1], 0]
+        by = points[ends[k, 1], 1]
+        across = max(ax, bx) >= box[0] and min(ax, bx) <= box[2]
+        meets[k] = across and max(ay, by) >= box[1] and min(ay, by) <= box[3]
     return meets
 
 
@@ -260,7 +267,7 @@ def _assemble(pieces: Pieces, share: _Share, ground_size: float, building_size: 
     numbers = np.concatenate([share.outline, np.arange(len(seam_points) - n_outline) + len(pieces.points)])
     points = np.concatenate([pieces.points, seam_points[n_outline:]])
     wall_step = np.concatenate([pieces.wall_step, np.zeros(len(points) - len(pieces.points), np.int8)])
-    kept = np.flatnonzero(share.own.any(axis=1))
+    kept = np.flatnonzero(share.own[:, 0] | share.own[:, 1])
     used, ends = compact(len(points), np.concatenate([pieces.ends[kept], numbers[seam_ends]]))
     left, right = (np.concatenate([side[kept], labels]) for side in (pieces.left, pieces.right))
     rows = np.unique(np.concatenate([left, right]))

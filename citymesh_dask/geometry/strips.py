@@ -11,7 +11,7 @@ from numba import njit
 
 from ..mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
 from ..outlines import Bool, Float64, Int32
-from .band import LATTICE_RIM
+from .regions import LATTICE_RIM
 
 UNUSED = 2**31 - 1
 """Level of planar vertices that no triangle uses."""
@@ -37,7 +37,7 @@ def spread_levels(triangles: Int32, labels: Int32, level_of: Int32, region_level
 
 @njit(cache=True, nogil=True)
 def _slot_of(start: Int32, levels: Int32, column: int, level: int) -> int:
-    slot = start[column]
+    slot: int = start[column]
     while levels[slot] != level:
         slot += 1
     return slot
@@ -46,12 +46,12 @@ def _slot_of(start: Int32, levels: Int32, column: int, level: int) -> int:
 @njit(cache=True, nogil=True)
 def _foot_level(neighbour: int, labels: Int32, level_of: Int32, level: int) -> int:
     """Return the level beyond an edge: a neighbour's, that of another tile's region, or the triangle's own."""
-    if neighbour >= 0:
-        return level_of[labels[neighbour] + 2]
     if neighbour == LATTICE_RIM:
         return level
-    # The inverse of `band.outside_code`, plus 2.
-    return level_of[-2 - neighbour]
+    # Beyond the tile: the inverse of `regions.outside_code`, plus 2.
+    entry: int = labels[neighbour] + 2 if neighbour >= 0 else -2 - neighbour
+    foot: int = level_of[entry]
+    return foot
 
 
 @njit(cache=True, nogil=True)

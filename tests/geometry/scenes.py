@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def make_scene(
         face = shapely.geometry.polygon.orient(face)
         for ring in (face.exterior, *face.interiors):
             corners = [(round(x * 1024), round(y * 1024)) for x, y in ring.coords]
-            for a, b in zip(corners[:-1], corners[1:], strict=True):
+            for a, b in itertools.pairwise(corners):
                 sides[a, b] = value
     return _cut(sides, piece=piece, n_buildings=len(buildings))
 
@@ -147,11 +148,14 @@ def _cut(
             continue
         count = max(1, math.ceil(math.dist(a, b) / 1024 / piece))
         low, high = min(a, b), max(a, b)
-        chain = [tuple(256 * p + (256 * (q - p) * k) // count for p, q in zip(low, high, strict=True)) for k in range(count + 1)]
+        chain = [
+            tuple(256 * p + (256 * (q - p) * k) // count for p, q in zip(low, high, strict=True))
+            for k in range(count + 1)
+        ]
         if a > b:
             chain.reverse()
         numbers = [ids.setdefault((x, y), len(ids)) for x, y in chain]
-        for u, v in zip(numbers[:-1], numbers[1:], strict=True):
+        for u, v in itertools.pairwise(numbers):
             ends.append((u, v))
             labels.append((left[0], right[0]))
             tiles.append((left[1], right[1]))

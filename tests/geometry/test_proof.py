@@ -103,7 +103,7 @@ def pinched_tori(draw: st.DrawFn) -> tuple[Array, int]:
 def test_fans_of_one_piece_are_those_of_a_walk_around_each_vertex(mesh: tuple[Array, int]) -> None:
     faces, n_vertices = mesh
     expected, open_edges, right = brute_state(faces, n_vertices)
-    state, edges, follow = trace_fans(faces.astype(np.int32), n_vertices)
+    state, edges, follow, _ = trace_fans(faces.astype(np.int32), n_vertices)
     if right:
         assert state.tolist() == expected
         assert {tuple(edge) for edge in edges.tolist()} == open_edges and len(edges) == len(open_edges)
@@ -172,9 +172,9 @@ def test_a_larger_sphere_agrees_with_trimesh() -> None:
 
 
 def test_scattered_vertices_are_numbered_without_pages() -> None:
-    faces = np.random.default_rng(0).permutation(300_000_000)[:3000].reshape(-1, 3).astype(np.int64) * 100
+    faces = np.random.default_rng(0).permutation(3000).reshape(-1, 3) * 1_000_000
     faces[5, 1] = -7
-    piece = number_piece(faces, 30_000_000_000)
+    piece = number_piece(faces, 3_000_000_000)
     assert len(piece) == 2999
     known = faces >= 0
     assert np.array_equal(piece.numbers(piece.faces[known]), faces[known])

@@ -144,7 +144,7 @@ def test_any_blocks_any_tiles(scene: tuple[Outlines, Box], sizes: Sizes, data: s
 
 def alleys() -> tuple[Outlines, Box]:
     """Equal blocks with equal narrow alleys: every crossing is a cocircular tie."""
-    lines = np.cumsum([0.0] + [6.0, 8.0, 0.5, 8.0, 0.5, 8.0, 0.5, 8.0, 6.0]).tolist()
+    lines = np.cumsum([0.0, 6.0, 8.0, 0.5, 8.0, 0.5, 8.0, 0.5, 8.0, 6.0]).tolist()
     cells = -np.ones((9, 9), int)
     cells[1::2, 1::2] = np.arange(16).reshape(4, 4)
     frame = metre_frame(lines[-1], lines[-1])

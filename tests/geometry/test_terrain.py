@@ -57,7 +57,9 @@ def test_heights_are_bilinear_between_cell_centres():
     field = field_over(lattice)
     rng = np.random.default_rng(1)
     x, y = rng.uniform(0.25, 60, 500), rng.uniform(0, 45, 500)
-    centres = [low + (np.arange(count) + 0.5) * 1.5 for low, count in ((lattice.y0, lattice.rows), (lattice.x0, lattice.cols))]
+    centres = [
+        low + (np.arange(count) + 0.5) * 1.5 for low, count in ((lattice.y0, lattice.rows), (lattice.x0, lattice.cols))
+    ]
     exact = RegularGridInterpolator(centres, field.heights.astype(float))(np.stack([y, x], axis=1)) / 1000
     got = field.at(x, y)
     assert np.abs(got - exact).max() <= 0.0005 + 1e-9

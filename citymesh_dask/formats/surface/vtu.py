@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from typing import IO
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -66,11 +65,9 @@ def _offsets(sizes: list[int]) -> list[int]:
 
 
 def _header(source: MeshSource, index_name: str, offset_name: str, *, offsets: list[int]) -> bytes:
-    def array(name: str, dtype: str, position: int, components: int = 1) -> str:
-        return (
-            f'<DataArray type="{_VTK_NAMES[dtype]}" Name={quoteattr(name)} NumberOfComponents="{components}"'
-            f' format="appended" offset="{offsets[position]}"/>'
-        )
+    def array(name: str, dtype: str, position: int, extra: str = "") -> str:
+        kind = _VTK_NAMES[dtype]
+        return f'<DataArray type="{kind}" Name="{name}"{extra} format="appended" offset="{offsets[position]}"/>'
 
     note = f"{authority_of(source)}; markers: -2 terrain, i wall and {source.n_buildings} + i roof of building i"
     lines = [
@@ -80,7 +77,7 @@ def _header(source: MeshSource, index_name: str, offset_name: str, *, offsets: l
         "<UnstructuredGrid>",
         f'<Piece NumberOfPoints="{source.n_vertices}" NumberOfCells="{source.n_faces}">',
         "<Points>",
-        array("Points", "float64", 0, 3),
+        array("Points", "float64", 0, ' NumberOfComponents="3"'),
         "</Points>",
         "<Cells>",
         array("connectivity", index_name, 1),

@@ -12,6 +12,8 @@ import numpy as np
 
 from ...outlines import Bool, Int8, Int64, Outlines, Parts
 from .faces import labels_from_edges, points_inside
+from .linking import part_boxes
+from .merging import take_parts
 from .regions import COVERED, MERGED, MESHED, SMALL, THIN, UNCLEANABLE
 from .simplifying import doubled_areas
 
@@ -86,7 +88,7 @@ def trace_fates(parts: Parts, group_start: Int64, own: Int64, outlines: Outlines
             group = int(np.searchsorted(group_start, part, side="right")) - 1
             there = _label_there(parts, int(part), outlines, group)
             if there >= 0:
-                end, taker = COVERED, there
+                end, taker = (MERGED if _is_twin(parts, int(part), own, there, areas) else COVERED), there
             elif end == COVERED:
                 end = THIN
         fate[part], into[part] = end, taker
@@ -103,6 +105,13 @@ def _follow(label: int, events: Int64, alive: Bool) -> tuple[int, int]:
             return MERGED, taker
         label = taker
     return THIN, -1
+
+
+def _is_twin(parts: Parts, part: int, own: Int64, label: int, areas: Int64) -> bool:
+    """Return whether a polygon of a label has the same area and the same box: the same building twice."""
+    twins = np.flatnonzero((own == label) & (areas == areas[part]))
+    boxes = part_boxes(take_parts(parts, np.append(twins, part)))
+    return bool((boxes[:-1] == boxes[-1]).all(axis=1).any())
 
 
 def _label_there(parts: Parts, part: int, outlines: Outlines, group: int) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from ...formats.crs import Bounds, looks_like_feet
 from ...formats.footprints import FootprintSource, read_columns, require_field
 from ...options import CityOptions
 from .attributes import numbers, require_numbers
+
+Array = npt.NDArray[Any]
 
 _LARGEST_EXTENT_M = 1_000_000.0
 _SAMPLE_ROWS = 20_000
@@ -95,21 +98,30 @@ def check_combination(given: Set[str]) -> None:
             raise InputError("inputs", rule.found, f"at least one of: {names}", rule.advice)
 
 
-def check_fields(footprints: Sequence[FootprintSource], options: CityOptions) -> None:
+def check_fields(footprints: Sequence[FootprintSource], options: CityOptions) -> dict[str, dict[str, Array]]:
     """Raise where a named attribute is missing in a file or holds text that is no number.
+
+    Returns
+    -------
+    dict of str to dict of str to array
+        Values of the first features, by file and option.
 
     Raises
     ------
     InputError
         Naming file, attribute and option, with the nearest name that the file has.
     """
-    for option in HEIGHT_FIELDS:
-        name = getattr(options, option)
-        if name is None:
-            continue
-        for source in (source for source in footprints if source.n_features):
+    named = {option: getattr(options, option) for option in HEIGHT_FIELDS if getattr(options, option) is not None}
+    samples: dict[str, dict[str, Array]] = {}
+    for source in (source for source in footprints if source.n_features and named):
+        for option, name in named.items():
             require_field(source, name, option)
-            require_numbers(_sample(source, name), f"{source.path}, attribute {name!r} (option {option})")
+        stop = min(source.n_features, _SAMPLE_ROWS)
+        values = read_columns(source, 0, stop, columns=sorted(set(named.values())))
+        for option, name in named.items():
+            require_numbers(values[name], f"{source.path}, attribute {name!r} (option {option})")
+        samples[source.path] = {option: values[name] for option, name in named.items()}
+    return samples
 
 
 def check_finite(path: str, bounds: Iterable[float]) -> None:
@@ -156,8 +168,16 @@ def box_text(bounds: Bounds) -> str:
     return "(" + ", ".join(f"{value:.2f}" for value in bounds) + ")"
 
 
-def attribute_notes(footprints: Sequence[FootprintSource], options: CityOptions) -> list[str]:
-    """Return warnings about height attributes that look like feet; they name ``--z-scale``."""
+def attribute_notes(samples: Mapping[str, Mapping[str, Array]], options: CityOptions) -> list[str]:
+    """Return warnings about height attributes that look like feet; they name ``--z-scale``.
+
+    Parameters
+    ----------
+    samples : mapping
+        From `check_fields`.
+    options : CityOptions
+        ``z_scale`` and the names of the attributes.
+    """
     if options.z_scale != 1:
         return []
     notes = []
@@ -165,9 +185,9 @@ def attribute_notes(footprints: Sequence[FootprintSource], options: CityOptions)
         name = getattr(options, option)
         if name is not None and _FEET.intersection(_words(name)):
             notes.append(f"attribute {name!r} seems to be in feet; if it is, pass --z-scale 0.3048")
-    for source in (source for source in footprints if source.n_features):
-        if looks_like_feet(_sample_heights(source, options)):
-            found = f"{source.path}: half of its first buildings are taller than 25"
+    for path, values in samples.items():
+        if looks_like_feet(_heights_above_ground(values)):
+            found = f"{path}: half of its first buildings are taller than 25"
             return [*notes, f"{found}; if heights are in feet, pass --z-scale 0.3048"]
     return notes
 
@@ -176,15 +196,10 @@ def _words(name: str) -> list[str]:
     return "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
 
 
-def _sample(source: FootprintSource, name: str) -> npt.NDArray[np.float64]:
-    return read_columns(source, 0, min(source.n_features, _SAMPLE_ROWS), columns=[name])[name]
-
-
-def _sample_heights(source: FootprintSource, options: CityOptions) -> npt.NDArray[np.float64]:
-    """Return heights above ground of the first features, as far as attributes give them."""
-    if options.height_field is not None:
-        return numbers(_sample(source, options.height_field))
-    if options.roof_field is not None and options.ground_field is not None:
-        roof, ground = (_sample(source, name) for name in (options.roof_field, options.ground_field))
-        return numbers(roof) - numbers(ground)
+def _heights_above_ground(values: Mapping[str, Array]) -> npt.NDArray[np.float64]:
+    """Return heights above ground as far as attributes give them."""
+    if "height_field" in values:
+        return numbers(values["height_field"])
+    if "roof_field" in values and "ground_field" in values:
+        return numbers(values["roof_field"]) - numbers(values["ground_field"])
     return np.empty(0)

@@ -17,7 +17,6 @@ from ...store.scratch import Scratch
 from ...tiles import Domain, Tiling
 from .survey import Survey
 
-FEATURES_PER_RANGE = 20_000
 POINTS_PER_RANGE = 2_000_000
 PARTS_PER_PACK = 1000
 ROWS_PER_RANGE = 1 << 16

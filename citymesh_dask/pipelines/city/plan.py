@@ -12,7 +12,7 @@ from ...options import CityOptions
 from ...store.scratch import Scratch
 from ...tiles import Domain, regular_tiling
 from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, table
-from .job import FEATURES_PER_RANGE, PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
+from .job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
 from .survey import Survey
 
 BYTES_PER_TRIANGLE = 120
@@ -83,8 +83,8 @@ def _footprint_ranges(survey: Survey) -> tuple[FootprintRange, ...]:
     ranges = []
     row = 0
     for index, source in enumerate(survey.footprints):
-        for start in range(0, source.n_features, FEATURES_PER_RANGE):
-            stop = min(start + FEATURES_PER_RANGE, source.n_features)
+        for start in range(0, source.n_features, source.features_per_range):
+            stop = min(start + source.features_per_range, source.n_features)
             ranges.append(FootprintRange(index, start, stop, row))
             row += stop - start
     return tuple(ranges)

@@ -134,7 +134,7 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
     footprints = survey_footprints(inputs.footprint_paths, inputs.layer)
     points = tuple(survey_points(inputs.point_paths)) if inputs.point_paths else ()
     rasters = {name: survey_raster(path) for name, path in inputs.rasters.items()}
-    check_fields(footprints, options)
+    samples = check_fields(footprints, options)
     placed = _placed(points, rasters)
     crs = decide_crs(options.crs, placed, footprints)
     buildings = footprint_box(footprints, crs)
@@ -149,7 +149,7 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
         domain=domain,
         notes=(
             *_feet_notes(placed, points, crs=crs, z_scale=options.z_scale),
-            *attribute_notes(footprints, options),
+            *attribute_notes(samples, options),
             *_footprint_notes(footprints, crs, domain),
             *_void_notes(placed, domain),
         ),
