@@ -24,6 +24,7 @@ class CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest valid flag."""
 
     def error(self, message: str) -> NoReturn:
+        """End the process with exit code 2 and one line that says why."""
         self.exit(2, f"citymesh: error: {message}; see '{self.prog} --help'\n")
 
     def flags(self) -> list[str]:
@@ -40,7 +41,7 @@ def build_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help="what to do")
     makers = {
         "build": (_add_build, "build the mesh of a city"),
         "run": (_add_run, "run the jobs of configuration files"),
@@ -122,7 +123,9 @@ def _add_setting(group: argparse._ArgumentGroup, item: dataclasses.Field[Any]) -
     else:
         numbers: dict[str, Callable[[str], object]] = {"whole": int, "count": _count}
         metavar = {"whole": "N", "count": "N", "size": "SIZE"}.get(kind, "DIR")
-        group.add_argument(flag, dest=item.name, type=numbers.get(kind, str), metavar=metavar, default=suppress, help=text)
+        group.add_argument(
+            flag, dest=item.name, type=numbers.get(kind, str), metavar=metavar, default=suppress, help=text
+        )
 
 
 def _count(text: str) -> int | str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any
 
 import jinja2
 
-from .errors import CityMeshError, OutputError
+from .errors import CityMeshError
 from .facts import RunFacts, StageFacts
+from .formats.whole_file import finished_file
 from .pipelines.export import Picture, draw_store
 from .store.city_store import CityStore
 from .store.schema import CERTIFICATE
@@ -86,18 +86,8 @@ def write_html(path: str | Path, facts: RunFacts, picture_png: bytes) -> None:
     OutputError
         If the file cannot be written.
     """
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(render_html(facts, picture_png), encoding="utf8")
-        partial.replace(target)
-    except OSError as error:
-        advice = "free some room, or make the folder writable"
-        raise OutputError(
-            str(target), f"could not be written ({error.strerror})", "a writable place", advice
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with finished_file(Path(path)) as file:
+        file.write(render_html(facts, picture_png).encode("utf8"))
 
 
 def render_html(facts: RunFacts, picture_png: bytes) -> str:

@@ -10,6 +10,9 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
+NORTH_UP = Affine(2.0, 0, 1000, 0, -3.0, 5060)
+"""Cells of 2 x 3 m, the north-west corner at (1000, 5060)."""
+
 
 def write_points(
     path: Path, xyz: np.ndarray, classes: np.ndarray, *, point_format: int = 6, scale: float = 0.001
@@ -24,7 +27,7 @@ def write_points(
     return las
 
 
-def write_raster(path: Path, values: np.ndarray, transform: Affine | None, **profile: Any) -> Path:
+def write_raster(path: Path, values: np.ndarray, transform: Affine | None = NORTH_UP, **profile: Any) -> Path:
     """Write a GeoTIFF; values are (rows, cols) or (bands, rows, cols), the first row in the north."""
     bands = values[None] if values.ndim == 2 else values
     facts = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": values.dtype}

@@ -25,6 +25,8 @@ POINTS_PER_CHUNK = 500_000
 SUFFIXES = (".las", ".laz")
 NOISE_CLASSES = (7, 18)
 """Low and high noise; such points are never used."""
+HIGHEST_M = 100_000.0
+"""Points further from height zero, after the height factor, are errors and never used."""
 _OVERLAP_CLASS = 12
 _OLD_FORMATS = 6
 _HEADER_BOX_MARGIN_M = 1.0
@@ -88,7 +90,7 @@ class PointChunk:
     classification : (n,) uint8
         LAS class.
     keep : (n,) bool
-        False for points flagged withheld, synthetic or overlap, and for noise.
+        False for points flagged withheld, synthetic or overlap, for noise, and for heights beyond `HIGHEST_M`.
     """
 
     x: npt.NDArray[np.float64]
@@ -228,9 +230,11 @@ def _height_unit(header: Any) -> float | None:
 def _decode(source: PointSource, points: Any, z_scale: float) -> PointChunk:
     x, y = np.array(points.x, dtype=np.float64), np.array(points.y, dtype=np.float64)
     _check_inside(source, x, y)
-    z = np.rint(np.array(points.z, dtype=np.float64) * (z_scale * 1000)).astype(np.int64)
+    highest = HIGHEST_M * 1000
+    z = np.rint(np.array(points.z, dtype=np.float64) * (z_scale * 1000))
+    z = np.clip(z, -highest - 1, highest + 1).astype(np.int64)
     classes = np.array(points.classification, dtype=np.uint8)
-    dropped = np.isin(classes, NOISE_CLASSES)
+    dropped = np.isin(classes, NOISE_CLASSES) | (np.abs(z) > highest)
     flags = ["withheld", "synthetic"]
     if source.point_format < _OLD_FORMATS:
         dropped |= classes == _OVERLAP_CLASS

@@ -22,6 +22,8 @@ from ..errors import InputError, InputMissingError
 EXPECTED = "a raster of heights with a georeference, such as a GeoTIFF"
 LEAST_HEIGHT = -9998.0
 """Lower values count as no data although the file does not say so (-9999 and -32768 are customary)."""
+HIGHEST_M = 100_000.0
+"""Values further from zero, after the height factor, are no heights but marks for no data."""
 _VIRTUAL = ("/vsi", "http://", "https://", "s3://", "zip://")
 _SKEW = 1e-9
 
@@ -93,7 +95,7 @@ def survey_raster(path: str | Path) -> RasterSource:
 
 
 def read_window(
-    source: RasterSource, rows: tuple[int, int], cols: tuple[int, int]
+    source: RasterSource, rows: tuple[int, int], cols: tuple[int, int], *, z_scale: float = 1.0
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Read a window of the first band.
 
@@ -104,14 +106,16 @@ def read_window(
     rows, cols : (int, int)
         First and past-the-end index; rows are counted from the south. The window may reach beyond
         the raster, where nothing is valid.
+    z_scale : float
+        Factor from values to metres.
 
     Returns
     -------
     heights : (r, c) float64
-        Values, scale and offset of the band applied; 0 where not valid. Rows go north.
+        Metres, scale and offset of the band applied; 0 where not valid. Rows go north.
     valid : (r, c) bool
-        False where the value is no data: by the file's own word or mask, not finite, or below
-        `LEAST_HEIGHT`.
+        False where the value is no data: by the file's own word or mask, not finite, below
+        `LEAST_HEIGHT`, or beyond `HIGHEST_M`.
 
     Raises
     ------
@@ -126,7 +130,9 @@ def read_window(
         values = _read(source, (low_row, high_row), (low_col, high_col))
         data = np.ma.getdata(values).astype(np.float64)
         known = ~np.ma.getmaskarray(values) & np.isfinite(data)
-        known[known] = data[known] >= LEAST_HEIGHT
+        with np.errstate(over="ignore"):
+            data = np.where(known & (data >= LEAST_HEIGHT), data, np.nan) * z_scale
+        known = np.abs(data) <= HIGHEST_M  # not so for NaN
         inner = np.s_[low_row - rows[0] : high_row - rows[0], low_col - cols[0] : high_col - cols[0]]
         heights[inner] = np.where(known, data, 0.0)
         valid[inner] = known

@@ -13,7 +13,7 @@ from numba import njit
 
 from ..outlines import Bool, Float64, Int32, Int64
 from ..tiles import MESH_UNITS
-from .segment_grid import SegmentGrid, any_near
+from .segment_grid import SegmentGrid, any_near, segment_grid
 
 _FEATURE_FACTOR = 0.75
 """A piece is halved while a foreign feature is nearer to its middle than this part of its length."""
@@ -52,18 +52,8 @@ def piece_length(ax: int, ay: int, bx: int, by: int) -> float:
     return math.sqrt(dx * dx + dy * dy)
 
 
-@njit(cache=True, nogil=True)
-def _grown(array: Int64, used: int, needed: int) -> Int64:
-    if used + needed <= len(array):
-        return array
-    larger = np.empty((2 * (used + needed), array.shape[1]), array.dtype)
-    larger[:used] = array[:used]
-    return larger
-
-
-@njit(cache=True, nogil=True)
 def bisect_edges(
-    points: Int64, ends: Int64, limits: Float64, shortest: Float64, spacing: Float64, grid: SegmentGrid
+    points: Int64, ends: Int64, *, limits: Float64, spacing: Float64 | None = None, grid: SegmentGrid | None = None
 ) -> tuple[Int64, Int32, Int32]:
     """Halve edges down to a size, to the spacing at their ends and to the distance of foreign features.
 
@@ -71,16 +61,16 @@ def bisect_edges(
     ----------
     points : (n, 2) int64
         Mesh units.
-    ends : (m, 2) int64
+    ends : (m, 2) int
         Start and end of each edge.
-    limits, shortest : (m,) float64
-        Mesh units. A piece longer than its limit is halved; one longer than twice its shortest
-        length is halved if the spacing at one of its ends or a near feature asks for it.
-    spacing : (n,) float64
+    limits : (m,) float64
+        Mesh units. A piece longer than its limit is halved; spacing and features matter to pieces
+        longer than twice the `shortest_pieces` of their limits.
+    spacing : (n,) float64, optional
         Mesh units; a piece that ends at a given point is at most twice as long as its spacing.
         ``inf`` asks for nothing.
-    grid : SegmentGrid
-        All features within reach, the edges themselves included; empty if features do not matter.
+    grid : SegmentGrid, optional
+        All features within reach, the edges themselves included.
 
     Returns
     -------
@@ -92,29 +82,64 @@ def bisect_edges(
         Edge that each piece is a part of, ascending; its pieces follow one another from the edge's
         lexicographically smaller end.
     """
+    if spacing is None:
+        spacing = np.full(len(points), np.inf)
+    if grid is None:
+        grid = segment_grid(np.empty((0, 4), np.int64), (0, 0, 0, 0))
+    # One layout of every array: the kernel is compiled once.
+    given, edges = np.ascontiguousarray(points), np.ascontiguousarray(ends, np.int64)
+    midpoints, n_midpoints, pieces, made = _bisect(given, edges, limits, shortest_pieces(limits), spacing, grid)
+    found = pieces[:made].astype(np.int32)
+    return np.concatenate([given, midpoints[:n_midpoints]]), np.ascontiguousarray(found[:, :2]), found[:, 2]
+
+
+@njit(cache=True, nogil=True)
+def _grown(array: Int64) -> Int64:
+    larger = np.empty((2 * len(array), array.shape[1]), array.dtype)
+    for k in range(len(array)):
+        for column in range(array.shape[1]):
+            larger[k, column] = array[k, column]
+    return larger
+
+
+@njit(cache=True, nogil=True)
+def _bisect(
+    points: Int64, ends: Int64, limits: Float64, shortest: Float64, spacing: Float64, grid: SegmentGrid
+) -> tuple[Int64, int, Int64, int]:
+    """Return midpoints, their number, pieces (start, end, edge) and their number."""
     given = len(points)
-    count = given
-    out = np.empty((2 * count + 16, 2), np.int64)
-    out[:count] = points
+    fresh = np.empty((2 * len(ends) + 16, 2), np.int64)
+    n_fresh = 0
     pieces = np.empty((2 * len(ends) + 16, 3), np.int64)
     made = 0
-    stack = np.empty(_DEPTH, np.int64)
     corners = np.empty(4, np.int64)
+    # Ends of the pieces that wait, with their coordinates; the first waiting one is on top.
+    stack = np.empty((_DEPTH, 3), np.int64)
     for k in range(len(ends)):
         first = ends[k, 0]
         last = ends[k, 1]
-        swap = out[first, 0] > out[last, 0] or (out[first, 0] == out[last, 0] and out[first, 1] > out[last, 1])
+        swap = points[first, 0] > points[last, 0]
+        if points[first, 0] == points[last, 0]:
+            swap = points[first, 1] > points[last, 1]
         if swap:
             first, last = last, first
-        corners[:2] = out[first]
-        corners[2:] = out[last]
-        stack[0] = last
+        ax = points[first, 0]
+        ay = points[first, 1]
+        corners[0] = ax
+        corners[1] = ay
+        corners[2] = points[last, 0]
+        corners[3] = points[last, 1]
+        stack[0, 0] = last
+        stack[0, 1] = corners[2]
+        stack[0, 2] = corners[3]
         depth = 1
         while depth > 0:
-            last = stack[depth - 1]
-            length = piece_length(out[first, 0], out[first, 1], out[last, 0], out[last, 1])
-            x = (out[first, 0] + out[last, 0]) >> 1
-            y = (out[first, 1] + out[last, 1]) >> 1
+            last = stack[depth - 1, 0]
+            bx = stack[depth - 1, 1]
+            by = stack[depth - 1, 2]
+            length = piece_length(ax, ay, bx, by)
+            x = (ax + bx) >> 1
+            y = (ay + by) >> 1
             halve = length > limits[k]
             if not halve and length > 2.0 * shortest[k]:
                 near = np.inf
@@ -126,21 +151,27 @@ def bisect_edges(
                 if not halve:
                     halve = any_near(grid, x, y, _FEATURE_FACTOR * length, corners)
             if halve and depth < _DEPTH:
-                out = _grown(out, count, 1)
-                out[count, 0] = x
-                out[count, 1] = y
-                stack[depth] = count
+                if n_fresh == len(fresh):
+                    fresh = _grown(fresh)
+                fresh[n_fresh, 0] = x
+                fresh[n_fresh, 1] = y
+                stack[depth, 0] = given + n_fresh
+                stack[depth, 1] = x
+                stack[depth, 2] = y
+                n_fresh += 1
                 depth += 1
-                count += 1
                 continue
-            pieces = _grown(pieces, made, 1)
+            if made == len(pieces):
+                pieces = _grown(pieces)
             pieces[made, 0] = last if swap else first
             pieces[made, 1] = first if swap else last
             pieces[made, 2] = k
             made += 1
             first = last
+            ax = bx
+            ay = by
             depth -= 1
-    return out[:count].copy(), pieces[:made, :2].astype(np.int32), pieces[:made, 2].astype(np.int32)
+    return fresh, n_fresh, pieces, made
 
 
 @njit(cache=True, nogil=True)

@@ -50,7 +50,7 @@ def cell_keys(lattice: TerrainLattice, rows: Int64, cols: Int64) -> Int64:
     return keys
 
 
-def gather_points(lattice: TerrainLattice, x: Float64, y: Float64, heights: Int64) -> CellSums:
+def gather_points(lattice: TerrainLattice, x: Float64, y: Float64, *, heights: Int64) -> CellSums:
     """Return the sums of point heights in the cells that they fall in.
 
     Parameters
@@ -90,7 +90,7 @@ def _sum_by_key(unsorted: CellSums) -> CellSums:
     )
 
 
-def block_means(lattice: TerrainLattice, index: int, gathered: list[CellSums], void: int) -> Int32:
+def block_means(lattice: TerrainLattice, index: int, gathered: list[CellSums], *, void: int) -> Int32:
     """Return the mean heights in the cells of one block.
 
     Parameters

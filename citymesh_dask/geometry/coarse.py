@@ -136,7 +136,7 @@ def _star(count: int, ends: Int32) -> tuple[Int32, Int32, Int32]:
         start[point + 1] += start[point]
     others = np.empty(2 * len(ends), np.int32)
     numbers = np.empty(2 * len(ends), np.int32)
-    free = start[:-1].copy()
+    free = start.copy()
     for k in range(len(ends)):
         a = ends[k, 0]
         b = ends[k, 1]
@@ -211,8 +211,8 @@ def _seed(sides: Int32, inside: Bool, labels: Int64) -> tuple[Int64, Int32, int]
                 seeds[count] = t
                 count += 1
             elif regions[t] != label:
-                return regions, seeds[:count].copy(), t
-    return regions, seeds[:count].copy(), -1
+                return regions, seeds[:count], t
+    return regions, seeds[:count], -1
 
 
 @njit(cache=True, nogil=True)
@@ -223,8 +223,10 @@ def _spread(regions: Int64, seeds: Int32, inside: Bool, neighbours: Int32, sides
     no piece is missing, so that no label leaks through a gap.
     """
     stack = np.empty(len(regions) + len(seeds), np.int32)
-    stack[: len(seeds)] = seeds
-    depth = len(seeds)
+    depth = 0
+    for t in seeds:
+        stack[depth] = t
+        depth += 1
     while depth > 0:
         depth -= 1
         t = stack[depth]

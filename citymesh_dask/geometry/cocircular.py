@@ -12,14 +12,14 @@ import numpy as np
 from numba import njit
 
 from ..outlines import Int32, Int64
+from .disjoint_sets import joined
 
-_FILTER = 1e-14
-"""Relative size under which the float determinant is not trusted. The error bound of this formula
-is 1.2e-15 (Shewchuk, "Adaptive precision floating-point arithmetic and fast robust geometric
+_FILTER = 4e-15
+"""Relative size of the float determinant above which it is surely not zero. The error bound of this
+formula is 1.2e-15 (Shewchuk, "Adaptive precision floating-point arithmetic and fast robust geometric
 predicates", Discrete & Computational Geometry 18, 1997, p. 349)."""
-
-Link = tuple[int, int, int]
-"""Next corner on a group's rim, the triangle outside, the piece on the edge."""
+_EXACT = 1e33
+"""Scale up to which a determinant that passes the filter is below 2**63."""
 
 
 def break_ties(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32) -> int:
@@ -28,7 +28,7 @@ def break_ties(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32)
     Parameters
     ----------
     points : (n, 2) int64
-        Any unit; differences inside a triangle below 2**52.
+        Any unit; differences inside a triangle below 2**31.
     triangles : (t, 3) int32
         Counter-clockwise constrained Delaunay triangles.
     neighbours, sides : (t, 3) int32
@@ -39,17 +39,24 @@ def break_ties(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32)
     int
         Number of pairs of neighbouring cocircular triangles.
     """
-    suspects = _suspects(points, triangles, neighbours, sides)
-    pairs = [(a, b) for a, b, far in suspects.tolist() if _on_circle(points, triangles[a], far)]
-    for group in _groups(pairs):
-        _replace_by_fan(points, (triangles, neighbours, sides), group)
+    found = _ties(points, triangles, neighbours, sides)
+    sure = found[:, 3] == 1
+    for k in np.flatnonzero(~sure):
+        sure[k] = _on_circle(points, triangles[found[k, 0]], int(found[k, 2]))
+    pairs = found[sure, :2].astype(np.int64)
+    if len(pairs):
+        members = np.unique(pairs)
+        group = joined(len(members), np.searchsorted(members, pairs))
+        order = np.argsort(group, kind="stable")
+        start = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
+        _fan_out(points, triangles, neighbours, sides, members[order], start)
     return len(pairs)
 
 
 @njit(cache=True, nogil=True)
-def _suspects(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32) -> Int32:
-    """Return (triangle, neighbour, its far corner) over free edges that may be cocircular."""
-    found = np.empty((256, 3), np.int32)
+def _ties(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32) -> Int32:
+    """Return (triangle, neighbour, its far corner, 1) of cocircular pairs; 0 at the end: not decided."""
+    found = np.empty((3 * len(triangles), 4), np.int32)
     count = 0
     for t in range(len(triangles)):
         for e in range(3):
@@ -60,31 +67,35 @@ def _suspects(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32) 
             while neighbours[other, f] != t:
                 f += 1
             far = triangles[other, (f + 2) % 3]
-            ax = float(points[triangles[t, 0], 0] - points[far, 0])
-            ay = float(points[triangles[t, 0], 1] - points[far, 1])
-            bx = float(points[triangles[t, 1], 0] - points[far, 0])
-            by = float(points[triangles[t, 1], 1] - points[far, 1])
-            cx = float(points[triangles[t, 2], 0] - points[far, 0])
-            cy = float(points[triangles[t, 2], 1] - points[far, 1])
-            a = ax * ax + ay * ay
-            b = bx * bx + by * by
-            c = cx * cx + cy * cy
-            determinant = a * (bx * cy - by * cx) - b * (ax * cy - ay * cx) + c * (ax * by - ay * bx)
-            scale = (
-                a * (abs(bx * cy) + abs(by * cx))
-                + b * (abs(ax * cy) + abs(ay * cx))
-                + c * (abs(ax * by) + abs(ay * bx))
-            )
-            if abs(determinant) <= _FILTER * scale:
-                if count == len(found):
-                    larger = np.empty((2 * count, 3), np.int32)
-                    larger[:count] = found
-                    found = larger
-                found[count, 0] = t
-                found[count, 1] = other
-                found[count, 2] = far
-                count += 1
-    return found[:count].copy()
+            ax = points[triangles[t, 0], 0] - points[far, 0]
+            ay = points[triangles[t, 0], 1] - points[far, 1]
+            bx = points[triangles[t, 1], 0] - points[far, 0]
+            by = points[triangles[t, 1], 1] - points[far, 1]
+            cx = points[triangles[t, 2], 0] - points[far, 0]
+            cy = points[triangles[t, 2], 1] - points[far, 1]
+            a = float(ax) * ax + float(ay) * ay
+            b = float(bx) * bx + float(by) * by
+            c = float(cx) * cx + float(cy) * cy
+            bc1, bc2 = float(bx) * cy, float(by) * cx
+            ac1, ac2 = float(ax) * cy, float(ay) * cx
+            ab1, ab2 = float(ax) * by, float(ay) * bx
+            scale = a * (abs(bc1) + abs(bc2)) + b * (abs(ac1) + abs(ac2)) + c * (abs(ab1) + abs(ab2))
+            if abs(a * (bc1 - bc2) - b * (ac1 - ac2) + c * (ab1 - ab2)) > _FILTER * scale:
+                continue
+            decided = scale < _EXACT
+            if decided:
+                # Below 2**63 the determinant is zero if its last 64 bits are: wrapping products will do.
+                exact = (ax * ax + ay * ay) * (bx * cy - by * cx)
+                exact -= (bx * bx + by * by) * (ax * cy - ay * cx)
+                exact += (cx * cx + cy * cy) * (ax * by - ay * bx)
+                if exact != 0:
+                    continue
+            found[count, 0] = t
+            found[count, 1] = other
+            found[count, 2] = far
+            found[count, 3] = 1 if decided else 0
+            count += 1
+    return found[:count]
 
 
 def _on_circle(points: Int64, triangle: Int32, far: int) -> bool:
@@ -95,63 +106,63 @@ def _on_circle(points: Int64, triangle: Int32, far: int) -> bool:
     return bool(a * (bx * cy - by * cx) - b * (ax * cy - ay * cx) + c * (ax * by - ay * bx) == 0)
 
 
-def _groups(pairs: list[tuple[int, int]]) -> list[list[int]]:
-    """Return the connected groups of a list of pairs."""
-    parent: dict[int, int] = {}
+@njit(cache=True, nogil=True)
+def _fan_out(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32, members: Int64, start: Int64) -> None:
+    """Write the fan over the rim of each group into the places of its triangles.
 
-    def root(node: int) -> int:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for a, b in pairs:
-        parent[root(a)] = root(b)
-    groups: dict[int, list[int]] = {}
-    for node in list(parent):
-        groups.setdefault(root(node), []).append(node)
-    return list(groups.values())
-
-
-def _replace_by_fan(points: Int64, mesh: tuple[Int32, Int32, Int32], group: list[int]) -> None:
-    """Write the fan over a group's rim into the places of its triangles."""
-    triangles, neighbours, sides = mesh
-    rim = _rim(mesh, group)
-    loop = [min(rim, key=lambda corner: (int(points[corner, 0]), int(points[corner, 1])))]
-    while (following := rim[loop[-1]][0]) != loop[0]:
-        loop.append(following)
-    last = len(group) - 1
-    for k, t in enumerate(group):
-        a, b, c = loop[0], loop[k + 1], loop[k + 2]
-        _, right, right_piece = rim[a] if k == 0 else (b, group[k - 1], 0)
-        _, outer, outer_piece = rim[b]
-        _, left, left_piece = rim[c] if k == last else (a, group[k + 1], 0)
-        triangles[t] = (a, b, c)
-        neighbours[t] = (right, outer, left)
-        sides[t] = (right_piece, outer_piece, left_piece)
-    _point_back((triangles, neighbours), group)
-
-
-def _rim(mesh: tuple[Int32, Int32, Int32], group: list[int]) -> dict[int, Link]:
-    """Return the edges around a group of triangles, by their first corner."""
-    triangles, neighbours, sides = mesh
-    members = set(group)
-    rim: dict[int, Link] = {}
-    for t in group:
-        corners, across, pieces = triangles[t].tolist(), neighbours[t].tolist(), sides[t].tolist()
-        for e in range(3):
-            if across[e] not in members or pieces[e] != 0:
-                rim[corners[e]] = (corners[(e + 1) % 3], across[e], pieces[e])
-    return rim
-
-
-def _point_back(mesh: tuple[Int32, Int32], group: list[int]) -> None:
-    """Let the triangles around a group know their new neighbours."""
-    triangles, neighbours = mesh
-    members = set(group)
-    for t in group:
-        corners = triangles[t].tolist()
-        for e, other in enumerate(neighbours[t].tolist()):
-            if other >= 0 and other not in members:
-                back = triangles[other].tolist().index(corners[(e + 1) % 3])
-                neighbours[other, back] = t
+    ``members[start[g]:start[g + 1]]`` are the triangles of group ``g``.
+    """
+    group = np.full(len(triangles), -1, np.int32)
+    largest = 0
+    for g in range(len(start) - 1):
+        largest = max(largest, start[g + 1] - start[g])
+        for k in range(start[g], start[g + 1]):
+            group[members[k]] = g
+    # Per edge of the rim: its corners, the triangle outside, the piece on it.
+    rim = np.empty((3 * largest, 4), np.int32)
+    for g in range(len(start) - 1):
+        size = 0
+        first = 0
+        for k in range(start[g], start[g + 1]):
+            t = members[k]
+            for e in range(3):
+                other = neighbours[t, e]
+                if sides[t, e] != 0 or other < 0 or group[other] != g:
+                    rim[size, 0] = triangles[t, e]
+                    rim[size, 1] = triangles[t, (e + 1) % 3]
+                    rim[size, 2] = other
+                    rim[size, 3] = sides[t, e]
+                    u = rim[size, 0]
+                    v = rim[first, 0]
+                    if points[u, 0] < points[v, 0] or (points[u, 0] == points[v, 0] and points[u, 1] < points[v, 1]):
+                        first = size
+                    size += 1
+        # Bring the edges into their order around the rim, from the smallest corner.
+        for at in range(size):
+            following = first
+            if at > 0:
+                following = at
+                while rim[following, 0] != rim[at - 1, 1]:
+                    following += 1
+            for column in range(4):
+                rim[at, column], rim[following, column] = rim[following, column], rim[at, column]
+        for k in range(start[g], start[g + 1]):
+            t = members[k]
+            at = k - start[g] + 1
+            edges = (0 if k == start[g] else -1, at, size - 1 if k == start[g + 1] - 1 else -1)
+            triangles[t, 0] = rim[0, 0]
+            triangles[t, 1] = rim[at, 0]
+            triangles[t, 2] = rim[at, 1]
+            for e in range(3):
+                edge = edges[e]
+                if edge < 0:
+                    neighbours[t, e] = members[k - 1] if e == 0 else members[k + 1]
+                    sides[t, e] = 0
+                    continue
+                other = rim[edge, 2]
+                neighbours[t, e] = other
+                sides[t, e] = rim[edge, 3]
+                if other >= 0:
+                    for f in range(3):
+                        if triangles[other, f] == rim[edge, 1] and triangles[other, (f + 1) % 3] == rim[edge, 0]:
+                            neighbours[other, f] = t

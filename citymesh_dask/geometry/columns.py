@@ -152,7 +152,7 @@ def _stack_levels(
         lowest = ground[v] if real[first] == TERRAIN_LEVEL else real[first]
         n_slots += count[v]
         if last > first:
-            n_slots += max(np.int64((real[last] - lowest) / (size / 2.0 ** steps[v])), 0) + 1
+            n_slots += max(int((real[last] - lowest) / (size / 2.0 ** steps[v])), 0) + 1
         if count[v] > 1 and lowest >= real[first + 1]:
             empty = np.empty(0, np.int32)
             return empty, empty, empty, empty, v

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..outlines import BEYOND, GROUND, Int64, Pieces
 from ..tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box
-from .bisection import bisect_edges, feature_reach, lengths_at_points, shortest_pieces
+from .bisection import bisect_edges, feature_reach, lengths_at_points
 from .segment_grid import segment_grid
 
 
@@ -38,8 +38,7 @@ def subdivide_frame(frame: Box, outline_edges: Int64, *, ground_size: float) -> 
     x0, y0, x1, y1 = (value * MESH_PER_OUTLINE for value in frame)
     grid = segment_grid(np.concatenate([edges, frame_sides(frame)]) * MESH_PER_OUTLINE, (x0, y0, x1, y1))
     limits = np.full(len(ends), ground_size * MESH_UNITS)
-    nothing = np.full(len(corners), np.inf)
-    points, pieces, _ = bisect_edges(corners, ends, limits, shortest_pieces(limits), nothing, grid)
+    points, pieces, _ = bisect_edges(corners, ends, limits=limits, grid=grid)
     _, _, least = lengths_at_points(points, pieces, np.ones(len(pieces), np.bool_))
     return Pieces(
         points=points,

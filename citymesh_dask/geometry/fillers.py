@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from ..outlines import Int32, Int64
+from ..outlines import Bool, Int32, Int64
 from ..tiles import MESH_UNITS, Box
 from .keys import hash_point
 from .segment_grid import squared_distance
@@ -59,7 +59,8 @@ def filler_points(box: Box, *, frame: Box, ground_size: float, points: Int64, en
     x1, y1 = (min(box[axis + 2], frame[axis + 2] - clearance) for axis in range(2))
     if x0 > x1 or y0 > y1:
         return np.empty((0, 2), np.int64)
-    fillers: Int64 = _free_fillers(x0, y0, x1, y1, filler_spacing(ground_size) * MESH_UNITS, points, ends)
+    place, free = _lay_lattice(x0, y0, x1, y1, filler_spacing(ground_size) * MESH_UNITS, points, ends)
+    fillers: Int64 = place[free]
     return fillers
 
 
@@ -75,8 +76,8 @@ def _filler(i: int, j: int, spacing: float) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _free_fillers(x0: int, y0: int, x1: int, y1: int, spacing: float, points: Int64, ends: Int32) -> Int64:
-    """Lay the lattice, strike out what is near a piece, return what is left inside the box."""
+def _lay_lattice(x0: int, y0: int, x1: int, y1: int, spacing: float, points: Int64, ends: Int32) -> tuple[Int64, Bool]:
+    """Return lattice points, row by row, and which of them lie inside the box and away from all pieces."""
     height = spacing * _ROW_HEIGHT
     first_i = int(np.floor(x0 / spacing)) - 2
     first_j = int(np.floor(y0 / height)) - 2
@@ -108,4 +109,4 @@ def _free_fillers(x0: int, y0: int, x1: int, y1: int, spacing: float, points: In
                     x = place[row, column, 0]
                     y = place[row, column, 1]
                     free[row, column] = squared_distance(x, y, ax, ay, bx, by) >= limit
-    return place.reshape(-1, 2)[free.ravel()]
+    return place, free

@@ -165,10 +165,11 @@ def smooth(heights: Int32, passes: int) -> Int32:
 def largest_hole(
     pyramid: list[Int32], corner: tuple[int, int], inside: Span, *, cell: tuple[float, float], first_level: int = 0
 ) -> float:
-    """Return the side of the largest square without data, metres.
+    """Return the side of the largest square of the pyramid without data, metres.
 
-    Squares are those of the pyramid: ``2**k`` cells at multiples of ``2**k``; of one that crosses
-    the edge of the domain the part inside counts, by its shorter side.
+    Such squares have ``2**k`` cells at multiples of ``2**k``, so that the number does not depend on
+    blocks; a hole is up to four times as wide as the largest of them inside it. Of a square that
+    crosses the edge of the domain the part inside counts, by its shorter side.
 
     Parameters
     ----------

@@ -37,11 +37,12 @@ def orientation(points: Float64, a: int, b: int, c: int) -> float:
     """
     ux, uy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
     vx, vy = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1]
-    return ux * vy - uy * vx
+    doubled: float = ux * vy - uy * vx
+    return doubled
 
 
 def give_back_edges(
-    points: Float64, triangles: Int32, neighbours: Int32, labels: Int32, dropped: Bool
+    points: Float64, triangles: Int32, neighbours: Int32, *, labels: Int32, dropped: Bool
 ) -> tuple[Int32, Int32, Int32]:
     """Remove vertices from border edges.
 
@@ -93,7 +94,8 @@ def _in_circle(points: Float64, a: int, b: int, c: int, d: int) -> float:
     first = (ax * ax + ay * ay) * (bx * cy - by * cx)
     second = (bx * bx + by * by) * (ax * cy - ay * cx)
     third = (cx * cx + cy * cy) * (ax * by - ay * bx)
-    return first - second + third
+    determinant: float = first - second + third
+    return determinant
 
 
 @njit(cache=True, nogil=True)
@@ -188,7 +190,7 @@ def _plan_ears(points: Float64, ring: Int32, size: int, left: Int32, ears: Int32
         for w in range(i, corners):
             left[w] = left[w + 1]
     ears[size - 3] = 1
-    return orientation(points, left[0], left[1], left[2]) > 0
+    return bool(orientation(points, left[0], left[1], left[2]) > 0)
 
 
 @njit(cache=True, nogil=True)

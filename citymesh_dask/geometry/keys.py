@@ -76,4 +76,4 @@ def unique_points(points: Int64) -> tuple[Int32, Int32]:
                 ids[i] = other
                 break
             slot = (slot + 1) & np.int64(mask)
-    return ids, first[:found].copy()
+    return ids, first[:found]

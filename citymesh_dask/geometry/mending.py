@@ -84,7 +84,8 @@ def squared_sine(points: Float64, a: int, b: int, c: int) -> float:
     first = (points[a, 0] - points[b, 0]) ** 2 + (points[a, 1] - points[b, 1]) ** 2
     second = (points[b, 0] - points[c, 0]) ** 2 + (points[b, 1] - points[c, 1]) ** 2
     third = (points[c, 0] - points[a, 0]) ** 2 + (points[c, 1] - points[a, 1]) ** 2
-    return doubled * doubled * min(first, second, third) / (first * second * third)
+    square: float = doubled * doubled * min(first, second, third) / (first * second * third)
+    return square
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ..outlines import Constraints, Float64, Int32
 from ..tiles import MESH_UNITS
@@ -141,15 +142,37 @@ def mesh_constraints(
     asked = Asked(ground_size, building_size, min_angle)
     given = _localise(constraints)
     lattice = _fill(given, asked)
-    near = np.flatnonzero(lattice.in_band).astype(np.int32)
-    band_points, vertex_of, segments = _band_input(given, lattice, near)
+    n_given, n_old = len(given.points), len(given.points) + len(lattice.points)
+    band_points, vertex_of, segments = _band_input(given, lattice, np.flatnonzero(lattice.in_band).astype(np.int32))
     band = triangulate_band(
         band_points, segments, sizes=(ground_size, building_size), min_angle=min_angle, refine_area=refine_area
     )
-    n_old = len(given.points) + len(lattice.points)
     vertex_of = np.concatenate([vertex_of, n_old + np.arange(len(band.added), dtype=np.int32)])
     points = np.concatenate([given.points, lattice.points, np.rint(band.added * MESH_UNITS) / MESH_UNITS])
-    return _finish(points, given, lattice, band, vertex_of=vertex_of, asked=asked, refine_area=refine_area, mend=mend)
+    ends = vertex_of[band.pieces.ends]
+    triangles, neighbours, labels = _give_back(points, band, vertex_of, n_old=n_old)
+    if mend:
+        mend_triangles(
+            points,
+            triangles,
+            neighbours,
+            mobility=_mobility(len(points), ends, lattice.rim, n_given=n_given),
+            area_limits=asked.area_limits(labels) if refine_area else np.full(len(labels), np.inf),
+            min_angle=min_angle,
+        )
+    return PlanarMesh(
+        asked,
+        given.origin,
+        points,
+        lattice.labels,
+        n_given,
+        triangles,
+        neighbours,
+        labels,
+        lattice.triangles + np.int32(n_given),
+        lattice.triangle_labels,
+        *_split_vertices(points, ends, band.pieces, n_old=n_old),
+    )
 
 
 def _localise(constraints: Constraints) -> _Input:
@@ -219,47 +242,24 @@ def _band_input(given: _Input, lattice: LatticeFill, near: Int32) -> tuple[Float
     return points, vertex_of, segments
 
 
-def _finish(
-    points: Float64,
-    given: _Input,
-    lattice: LatticeFill,
-    band: Band,
-    *,
-    vertex_of: Int32,
-    asked: Asked,
-    refine_area: bool,
-    mend: bool,
-) -> PlanarMesh:
-    """Give frozen edges back, mend, and put the parts together."""
-    triangles, neighbours, labels = vertex_of[band.triangles], band.neighbours, band.labels
-    ends = vertex_of[band.pieces.ends]
-    n_given = len(given.points)
-    n_old = n_given + len(lattice.points)
+def _give_back(points: Float64, band: Band, vertex_of: Int32, *, n_old: int) -> tuple[Int32, Int32, Int32]:
+    """Return the band's triangles, neighbours and labels without the vertices that refinement put on frozen edges."""
+    triangles = vertex_of[band.triangles]
     dropped = np.zeros(len(points), dtype=bool)
-    dropped[ends[band.pieces.frozen]] = True
+    dropped[vertex_of[band.pieces.ends[band.pieces.frozen]]] = True
     dropped[:n_old] = False
-    if dropped.any():
-        triangles, neighbours, labels = give_back_edges(points, triangles, neighbours, labels, dropped)
-    if mend:
-        mobility = np.full(len(points), FREE, dtype=np.uint8)
-        mobility[ends] = ON_PIECE
-        mobility[:n_given] = FIXED
-        mobility[n_given + lattice.rim] = FIXED
-        limits = asked.area_limits(labels) if refine_area else np.full(len(labels), np.inf)
-        mend_triangles(points, triangles, neighbours, mobility=mobility, area_limits=limits, min_angle=asked.min_angle)
-    return PlanarMesh(
-        asked,
-        given.origin,
-        points,
-        lattice.labels,
-        n_given,
-        triangles,
-        neighbours,
-        labels,
-        lattice.triangles + np.int32(n_given),
-        lattice.triangle_labels,
-        *_split_vertices(points, ends, band.pieces, n_old=n_old),
-    )
+    if not dropped.any():
+        return triangles, band.neighbours, band.labels
+    return give_back_edges(points, triangles, band.neighbours, labels=band.labels, dropped=dropped)
+
+
+def _mobility(n_points: int, ends: Int32, rim: Int32, *, n_given: int) -> npt.NDArray[np.uint8]:
+    """Return which vertices may be moved: none that was given, none that lattice triangles use."""
+    mobility = np.full(n_points, FREE, dtype=np.uint8)
+    mobility[ends] = ON_PIECE
+    mobility[:n_given] = FIXED
+    mobility[n_given + rim] = FIXED
+    return mobility
 
 
 def _split_vertices(points: Float64, ends: Int32, pieces: Segments, *, n_old: int) -> tuple[Int32, Int32, Float64]:

@@ -19,12 +19,13 @@ from numba import njit
 from ..outlines import Bool, Int32, Int64
 from . import face_measures, fans
 from .face_measures import DEGENERATE, INVERTED, MISMARKED, NOT_FINITE, OUT_OF_RANGE, FaceMeasures
+from .intervals import KEPT_NUMBERS, expand_intervals, gaps, merge_intervals, to_intervals
 from .matching import ONCE, match_edges
 
 FLAWS = (DEGENERATE, INVERTED, MISMARKED, NOT_FINITE, OUT_OF_RANGE)
 KEPT_FACES = 20
 """Faces that are kept by number for each flaw; all are counted."""
-KEPT_SUSPECTS = 1 << 16
+KEPT_SUSPECTS = KEPT_NUMBERS
 """Vertices that are kept by number; all are counted."""
 
 _PAGE_BITS = 10
@@ -286,83 +287,37 @@ def _first_flaws(flaw_faces: Int64) -> Int64:
     return kept
 
 
-def to_intervals(numbers: Int64) -> Int64:
-    """Return the runs of consecutive numbers.
+def find_suspects(proof: PieceProof, n_vertices: int, on_rim: Bool) -> tuple[Int64, int]:
+    """Return all vertices at which the proof of a whole mesh does not hold.
+
+    None means: every edge has its two faces or is allowed on the rim, every vertex is used and has
+    one umbrella, or one fan where the rim passes.
 
     Parameters
     ----------
-    numbers : (n,) int64
-        Ascending.
+    proof : PieceProof
+        The sum of the proofs of all pieces.
+    n_vertices : int
+        Number of vertices.
+    on_rim : (e,) bool
+        Which of the edges that are left may be there.
 
     Returns
     -------
-    (r, 2) int64
-        First and past-the-end number of each run.
-
-    Examples
-    --------
-    >>> to_intervals(np.array([3, 4, 5, 9])).tolist()
-    [[3, 6], [9, 10]]
+    suspects : (s,) int64
+        Ascending; at most `KEPT_SUSPECTS`.
+    count : int
+        How many there are; where that is more than `KEPT_SUSPECTS`, at most.
     """
-    begins = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
-    ends = np.append(begins[1:], len(numbers))[: len(begins)] - 1
-    return np.stack([numbers[begins], numbers[ends] + 1], axis=1).astype(np.int64)
-
-
-def merge_intervals(parts: Sequence[Int64]) -> tuple[Int64, Int64]:
-    """Return the union of intervals and the first numbers that are in more than one of them.
-
-    Parameters
-    ----------
-    parts : sequence of (r, 2) int64
-        Intervals (first, past the end).
-
-    Returns
-    -------
-    union : (r, 2) int64
-        Ascending and apart.
-    twice : (k,) int64
-        Ascending; at most `KEPT_SUSPECTS` of the numbers that appear more than once.
-
-    Examples
-    --------
-    >>> union, twice = merge_intervals([np.array([[0, 4], [6, 8]]), np.array([[3, 6]])])
-    >>> union.tolist(), twice.tolist()
-    ([[0, 8]], [3])
-    """
-    intervals = np.concatenate(parts)
-    intervals = intervals[np.argsort(intervals[:, 0], kind="stable")]
-    if not len(intervals):
-        return intervals, np.empty(0, np.int64)
-    reach = np.maximum.accumulate(intervals[:, 1])
-    begins = np.flatnonzero(np.append(True, intervals[1:, 0] > reach[:-1]))
-    union = np.stack([intervals[begins, 0], reach[np.append(begins[1:], len(intervals)) - 1]], axis=1)
-    low, high = intervals[1:, 0], np.minimum(intervals[1:, 1], reach[:-1])
-    return union, expand_intervals(np.stack([low, high], axis=1)[low < high])
-
-
-def expand_intervals(intervals: Int64) -> Int64:
-    """Return the numbers in some intervals, ascending, at most `KEPT_SUSPECTS` of them.
-
-    >>> expand_intervals(np.array([[5, 7], [1, 2]])).tolist()
-    [1, 5, 6]
-    """
-    numbers: list[Int64] = [np.empty(0, np.int64)]
-    room = KEPT_SUSPECTS
-    for first, stop in intervals[np.argsort(intervals[:, 0])].tolist():
-        if room <= 0:
-            break
-        numbers.append(np.arange(first, min(stop, first + room)))
-        room -= stop - first
-    return np.unique(np.concatenate(numbers))
-
-
-def gaps(intervals: Int64, stop: int) -> Int64:
-    """Return the intervals of ``0 .. stop - 1`` that are in none of some ascending ones.
-
-    >>> gaps(np.array([[1, 3], [3, 5]]), 7).tolist()
-    [[0, 1], [5, 7]]
-    """
-    low = np.append(0, intervals[:, 1])
-    high = np.append(intervals[:, 0], stop)
-    return np.stack([low, high], axis=1)[low < high].astype(np.int64)
+    size = len(proof.vertices)
+    leaving, coming = (np.bincount(proof.edges[:, end], minlength=size) for end in (0, 1))
+    wrong = (leaving != 1) | (coming != 1)
+    wrong[proof.edges[~on_rim | (proof.follow < 0)]] = True
+    closed, twice = merge_intervals([proof.closed, to_intervals(proof.vertices)])
+    missing = gaps(closed, n_vertices)
+    never = expand_intervals(missing)
+    suspects = np.unique(np.concatenate([proof.suspects, proof.vertices[wrong], twice, never]))
+    if len(suspects) < KEPT_SUSPECTS:
+        return suspects, len(suspects)
+    unused = int((missing[:, 1] - missing[:, 0]).sum())
+    return suspects[:KEPT_SUSPECTS], proof.n_suspects + int(wrong.sum()) + len(twice) + unused

@@ -81,10 +81,12 @@ def half_edges(ends: Int32, n_vertices: int) -> tuple[Int32, Int32, Int32]:
 @njit(cache=True, nogil=True)
 def _find_piece(start: Int32, to: Int32, piece: Int32, a: int, b: int) -> int:
     """Return the piece from a to b (``~k`` where it runs from b to a), or `_NO_PIECE`."""
+    found: int = _NO_PIECE
     for q in range(start[a], start[a + 1]):
         if to[q] == b:
-            return piece[q]
-    return _NO_PIECE
+            found = piece[q]
+            break
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -145,7 +147,7 @@ def flood_regions(corners: UInt32, start: Int32, to: Int32, piece: Int32, sides:
                 stack[depth] = q
                 depth += 1
             elif labels[q] != labels[t]:
-                conflict = q
+                conflict = int(q)
     for t in range(count):
         if labels[t] == _UNSET:
             labels[t] = UNOWNED
@@ -175,10 +177,9 @@ def orient_pieces(cut: Int32, positions: Float64, ends: Int32, start: Int32, to:
     parents = np.empty(len(cut), np.int64)
     for i in range(len(cut)):
         k = _find_piece(start, to, piece, cut[i, 2], cut[i, 3])
-        k = k if k >= 0 else ~k
-        parents[i] = k
-        a, b = ends[k, 0], ends[k, 1]
-        u, v = cut[i, 0], cut[i, 1]
+        parent = k if k >= 0 else -1 - k
+        parents[i] = parent
+        a, b, u, v = ends[parent, 0], ends[parent, 1], cut[i, 0], cut[i, 1]
         along = (positions[v, 0] - positions[u, 0]) * (positions[b, 0] - positions[a, 0])
         along += (positions[v, 1] - positions[u, 1]) * (positions[b, 1] - positions[a, 1])
         if along < 0:

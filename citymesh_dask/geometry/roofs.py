@@ -39,7 +39,7 @@ def part_boxes(parts: Parts) -> Int64:
     return np.concatenate([low, high], axis=1)
 
 
-def points_in_parts(parts: Parts, x: Integers, y: Integers, bins: Int32) -> Histogram:
+def points_in_parts(parts: Parts, x: Integers, y: Integers, *, bins: Int32) -> Histogram:
     """Return the histograms of the points inside each building.
 
     A point on an outline belongs to the part on its right or above it, so that walls shared by two
@@ -73,7 +73,7 @@ def points_in_parts(parts: Parts, x: Integers, y: Integers, bins: Int32) -> Hist
 
 
 def cells_in_parts(
-    parts: Parts, corner: tuple[float, float], cell: tuple[float, float], shape: tuple[int, int]
+    parts: Parts, corner: tuple[float, float], cell: tuple[float, float], *, shape: tuple[int, int]
 ) -> tuple[Int64, Int32, Int32]:
     """Return the cells of a lattice whose centres lie inside each part.
 

@@ -17,12 +17,11 @@ from numba import njit
 
 from ..outlines import BEYOND, GROUND, Bool, Constraints, Float64, Int32, Int64, Pieces
 from ..tiles import MESH_UNITS, Box
-from .bisection import bisect_edges, shortest_pieces
+from .bisection import bisect_edges
 from .coarse import triangulate_window
 from .fillers import filler_clearance, filler_points, filler_spacing
 from .location import label_at
 from .piece_sets import compact
-from .segment_grid import segment_grid
 
 HALO = 2.0
 """Width of the strip around a tile that is triangulated along with it, in filler spacings."""
@@ -127,11 +126,11 @@ def _share_of(pieces: Pieces, tile: Box, frame: Box, ground_size: float) -> _Sha
     points = np.concatenate([pieces.points[outline], fillers])
     mesh = triangulate_window(points, ends, shared[active], window=window, label_at=region_at)
     owned = _owned_triangles(points, mesh.triangles, mesh.neighbours, mesh.sides, mesh.labels, tile)
-    seams, sources, touched = _rim(mesh.triangles, mesh.neighbours, mesh.sides, owned, len(active))
+    rim, touched = _rim(mesh.triangles, mesh.neighbours, mesh.sides, owned, len(active))
     own = np.append(_own_clusters(pieces, tile), False)[pieces.cluster][:, None] & (labels >= 0)
     own[active] |= touched
     spacing = np.concatenate([pieces.spacing[outline], np.full(len(fillers), np.inf)])
-    return _Share(own, points, outline, spacing, seams, mesh.labels[sources])
+    return _Share(own, points, outline, spacing, rim[:, :2], mesh.labels[rim[:, 2]])
 
 
 def _fillers_of(window: Box, frame: Box, ground_size: float, points: Int64, ends: Int32) -> Int64:
@@ -234,10 +233,9 @@ def _owned_triangles(
 
 
 @njit(cache=True, nogil=True)
-def _rim(triangles: Int32, neighbours: Int32, sides: Int32, owned: Bool, n_pieces: int) -> tuple[Int32, Int32, Bool]:
-    """Return the free edges around owned triangles, the triangles, and the piece sides they touch."""
-    seams = np.empty((256, 2), np.int32)
-    sources = np.empty(256, np.int32)
+def _rim(triangles: Int32, neighbours: Int32, sides: Int32, owned: Bool, n_pieces: int) -> tuple[Int32, Bool]:
+    """Return (start, end, triangle) of the free edges around owned triangles, and the piece sides they touch."""
+    seams = np.empty((3 * len(triangles), 3), np.int32)
     touched = np.zeros((n_pieces, 2), np.bool_)
     count = 0
     for t in range(len(triangles)):
@@ -250,14 +248,11 @@ def _rim(triangles: Int32, neighbours: Int32, sides: Int32, owned: Bool, n_piece
             elif piece < 0:
                 touched[-piece - 1, 1] = True
             elif neighbours[t, e] < 0 or not owned[neighbours[t, e]]:
-                if count == len(seams):
-                    seams = np.concatenate((seams, np.empty_like(seams)))
-                    sources = np.concatenate((sources, np.empty_like(sources)))
                 seams[count, 0] = triangles[t, e]
                 seams[count, 1] = triangles[t, (e + 1) % 3]
-                sources[count] = t
+                seams[count, 2] = t
                 count += 1
-    return seams[:count].copy(), sources[:count].copy(), touched
+    return seams[:count], touched
 
 
 def _assemble(pieces: Pieces, share: _Share, ground_size: float, building_size: float) -> Constraints:
@@ -288,10 +283,7 @@ def _cut_seams(share: _Share, ground_size: float, building_size: float) -> tuple
     """Return points, directed pieces and labels of the seams."""
     sizes = np.where(share.labels == GROUND, ground_size, building_size)
     limits = sizes * (_SEAM_LENGTH * MESH_UNITS)
-    features = segment_grid(np.empty((0, 4), np.int64), (0, 0, 0, 0))
-    spacing = share.spacing * MESH_UNITS
-    edges = share.seams.astype(np.int64)
-    points, ends, parents = bisect_edges(share.points, edges, limits, shortest_pieces(limits), spacing, features)
+    points, ends, parents = bisect_edges(share.points, share.seams, limits=limits, spacing=share.spacing * MESH_UNITS)
     return points, ends, share.labels[parents]
 
 

@@ -118,7 +118,8 @@ def _sort_into_cells(segments: Int64, x0: int, y0: int, cell: int, columns: int,
                 start[slot + 1] += start[slot]
             members = np.empty(start[columns * rows], np.int32)
             # Filling counts each cell down from its end to its beginning.
-            start[: columns * rows] = start[1:].copy()
+            for slot in range(columns * rows):
+                start[slot] = start[slot + 1]
     return start, members
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from ..outlines import GROUND, Bool, Float64, Int8, Int32, Int64, Outlines, Pieces
 from ..tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box
-from .bisection import bisect_edges, feature_reach, lengths_at_points, shortest_pieces
+from .bisection import bisect_edges, feature_reach, lengths_at_points
+from .disjoint_sets import joined
 from .domain_frame import frame_sides
 from .fillers import filler_spacing
 from .segment_grid import segment_grid
@@ -59,8 +59,7 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, ground_size: fl
     limits = _piece_limits(labels, _flag_of(cluster, divided), ground_size, building_size)
     features = np.concatenate([outlines.points[ends].reshape(-1, 4), foreign.reshape(-1, 4), frame_sides(frame)])
     grid = segment_grid(features * MESH_PER_OUTLINE, _grown_box(points, limits.max(initial=0.0)))
-    nothing = np.full(len(points), np.inf)
-    points, pieces, parents = bisect_edges(points, ends, limits, shortest_pieces(limits), nothing, grid)
+    points, pieces, parents = bisect_edges(points, ends, limits=limits, grid=grid)
     graded = (labels == GROUND).any(axis=1) | _flag_of(cluster, divided)
     total, count, least = lengths_at_points(points, pieces, graded[parents])
     return Pieces(
@@ -107,7 +106,7 @@ def _clusters(group: npt.NDArray[np.intp], labels: Int64) -> Int32:
     keys = group[:, None] * (int(compact.max()) + 1) + compact.reshape(labels.shape)
     _, nodes = np.unique(keys, return_inverse=True)
     nodes = nodes.reshape(labels.shape)
-    root = _joined(int(nodes.max()) + 1, nodes[is_building.all(axis=1)])
+    root = joined(int(nodes.max()) + 1, nodes[is_building.all(axis=1)])
     own = np.where(is_building[:, 0], nodes[:, 0], nodes[:, 1])
     result = np.full(len(labels), -1, np.int32)
     some = is_building.any(axis=1)
@@ -116,28 +115,6 @@ def _clusters(group: npt.NDArray[np.intp], labels: Int64) -> Int32:
     rank[np.argsort(first)] = np.arange(len(roots), dtype=np.int32)
     result[some] = rank[numbers]
     return result
-
-
-@njit(cache=True, nogil=True)
-def _joined(count: int, pairs: Int64) -> Int64:
-    """Return the smallest member of each node's set (union-find with path halving)."""
-    parent = np.arange(count)
-    for k in range(len(pairs)):
-        a = pairs[k, 0]
-        b = pairs[k, 1]
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        if a < b:
-            parent[b] = a
-        else:
-            parent[a] = b
-    for node in range(count):
-        parent[node] = parent[parent[node]]
-    return parent
 
 
 def _cluster_boxes(points: Int64, ends: Int64, cluster: Int32) -> tuple[Int64, Bool]:

@@ -55,11 +55,11 @@ class TerrainLattice:
     @classmethod
     def over_domain(cls, domain: Domain, cell: float, block: int = BLOCK) -> TerrainLattice:
         """Return square cells of ``cell`` metres, at multiples of the cell from the project origin."""
-        return cls.through_corner(domain, (0.0, 0.0), (cell, cell), block)
+        return cls.through_corner(domain, (0.0, 0.0), (cell, cell), block=block)
 
     @classmethod
     def through_corner(
-        cls, domain: Domain, corner: tuple[float, float], cell: tuple[float, float], block: int = BLOCK
+        cls, domain: Domain, corner: tuple[float, float], cell: tuple[float, float], *, block: int = BLOCK
     ) -> TerrainLattice:
         """Return the lattice that has a cell corner at ``corner`` and covers the domain.
 

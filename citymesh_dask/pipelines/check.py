@@ -210,7 +210,7 @@ def finish_task(path: str, scratch: str, piece_faces: int, level: int) -> dict[s
     return finish_check(proof, store, face_pieces(store, piece_faces)).to_json()
 
 
-_ARRAYS = ("vertices", "edges", "follow", "chords", "closed", "suspects")
+_ARRAYS: tuple[str, ...] = ("vertices", "edges", "follow", "chords", "closed", "suspects")
 _ARRAYS += ("flaw_counts", "flaw_faces", "rows", "doubled_roofs")
 _NUMBERS = ("n_faces", "n_suspects", "doubled_area")
 

@@ -10,16 +10,7 @@ import numpy as np
 from ..geometry.boundary import along_frame
 from ..geometry.diagnosis import Finding, diagnose
 from ..geometry.face_measures import DEGENERATE, INVERTED, MISMARKED, NOT_FINITE, OUT_OF_RANGE
-from ..geometry.proof import (
-    FLAWS,
-    KEPT_SUSPECTS,
-    PieceProof,
-    are_usable,
-    expand_intervals,
-    gaps,
-    merge_intervals,
-    to_intervals,
-)
+from ..geometry.proof import FLAWS, KEPT_SUSPECTS, PieceProof, are_usable, find_suspects
 from ..outlines import Bool, Float64, Int64
 from ..store.city_store import CityStore
 from ..store.schema import TABLE_CHUNK_ROWS
@@ -63,8 +54,7 @@ def finish_check(proof: PieceProof, store: CityStore, pieces: Pieces) -> CheckRe
     """
     x0, y0, x1, y1 = frame_units(store)
     frame_area, rim_length = (x1 - x0) * (y1 - y0), 2 * (x1 - x0 + y1 - y0)
-    on_rim = _rim_edges(proof, store)
-    length = _plan_length(proof, store, on_rim)
+    on_rim, length = _rim_edges(proof, store)
     buildings, n_meshed = _building_problems(proof, store)
     problems = [
         *_flaw_problems(proof, store),
@@ -91,30 +81,32 @@ def finish_check(proof: PieceProof, store: CityStore, pieces: Pieces) -> CheckRe
     )
 
 
-def _rim_edges(proof: PieceProof, store: CityStore) -> Bool:
-    """Return which boundary edges may be there: those along the frame of an open mesh."""
-    return _are_rim(proof.vertices[proof.edges], store)
+def _rim_edges(proof: PieceProof, store: CityStore) -> tuple[Bool, int]:
+    """Return which boundary edges may be there, and their length in plan in mesh units."""
+    plan, _ = to_plan(read_vertices(store, proof.vertices), store)
+    start, stop = (plan[proof.edges[:, end]] for end in (0, 1))
+    on_rim = _may_be_open(start, stop, store)
+    return on_rim, int(np.abs(stop[on_rim] - start[on_rim]).sum())
+
+
+def _may_be_open(start: Int64, stop: Int64, store: CityStore) -> Bool:
+    """Return which edges, given by their ends in plan, run along the frame of an open mesh."""
+    if is_solid(store):
+        return np.zeros(len(start), np.bool_)
+    return along_frame(start, stop, frame_units(store))
 
 
 def _are_rim(edges: Int64, store: CityStore) -> Bool:
     """Return which edges, (k, 2) vertex numbers, run along the frame of an open mesh."""
-    if is_solid(store):
-        return np.zeros(len(edges), np.bool_)
     numbers, place = np.unique(edges, return_inverse=True)
     plan, _ = to_plan(read_vertices(store, numbers), store)
     start, stop = (plan[place.reshape(-1, 2)[:, end]] for end in (0, 1))
-    return along_frame(start, stop, frame_units(store))
-
-
-def _plan_length(proof: PieceProof, store: CityStore, on_rim: Bool) -> int:
-    plan, _ = to_plan(read_vertices(store, proof.vertices), store)
-    edges = proof.edges[on_rim]
-    return int(np.abs(plan[edges[:, 1]] - plan[edges[:, 0]]).sum())
+    return _may_be_open(start, stop, store)
 
 
 def _edge_problems(proof: PieceProof, store: CityStore, on_rim: Bool, pieces: Pieces) -> list[Problem]:
     """Return what is wrong with edges and vertices, found again among all faces."""
-    suspects, count = _all_suspects(proof, store.n_vertices, on_rim)
+    suspects, count = find_suspects(proof, store.n_vertices, on_rim)
     if not len(suspects):
         return []
     findings = diagnose(suspects, *_faces_at(suspects, store, pieces), on_rim=lambda edges: _are_rim(edges, store))
@@ -129,20 +121,6 @@ def _edge_problems(proof: PieceProof, store: CityStore, on_rim: Bool, pieces: Pi
         Problem(kind, len(found), tuple(_finding_place(finding, store) for finding in found[:KEPT_PLACES]), truncated)
         for kind, found in by_kind.items()
     ]
-
-
-def _all_suspects(proof: PieceProof, n_vertices: int, on_rim: Bool) -> tuple[Int64, int]:
-    """Return all vertices at which something does not hold, and how many they are at most."""
-    count = len(proof.vertices)
-    leaving, coming = (np.bincount(proof.edges[:, end], minlength=count) for end in (0, 1))
-    wrong = (leaving != 1) | (coming != 1)
-    wrong[proof.edges[~on_rim | (proof.follow < 0)]] = True
-    closed, twice = merge_intervals([proof.closed, to_intervals(proof.vertices)])
-    missing = gaps(closed, n_vertices)
-    never = expand_intervals(missing)
-    suspects = np.unique(np.concatenate([proof.suspects, proof.vertices[wrong], twice, never]))
-    total = proof.n_suspects + int(wrong.sum()) + len(twice) + int((missing[:, 1] - missing[:, 0]).sum())
-    return suspects[:KEPT_SUSPECTS], total if len(suspects) >= KEPT_SUSPECTS else len(suspects)
 
 
 def _faces_at(suspects: Int64, store: CityStore, pieces: Pieces) -> tuple[Int64, Int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -36,8 +37,8 @@ def read_vertices(store: CityStore, numbers: Int64) -> Float64:
     """
     positions = np.empty((len(numbers), 3))
     chunks = numbers // VERTEX_CHUNK_ROWS
-    begins = np.flatnonzero(np.diff(chunks, prepend=-1))
-    for begin, end in zip(begins, np.append(begins[1:], len(numbers)), strict=True):
+    bounds = np.append(np.flatnonzero(np.diff(chunks, prepend=-1)), len(numbers))
+    for begin, end in itertools.pairwise(bounds.tolist()):
         wanted = numbers[begin:end]
         first = int(wanted[0])
         positions[begin:end] = store.read("vertices", first, int(wanted[-1]) + 1)[wanted - first]

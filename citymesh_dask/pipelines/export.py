@@ -6,26 +6,22 @@ here stand the table of extensions, the care for the output file and the walk ov
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import OptionError, OutputError
+from ..errors import OptionError
 from ..formats.surface import SURFACE_FORMATS
-from ..formats.surface.source import PIECE_ROWS, CornerReader, beside, read_pieces
+from ..formats.surface.source import CornerReader, read_pieces
 from ..formats.surface.stl import local_origin
+from ..formats.whole_file import check_disk, check_target, finished_file
 from ..geometry.camera import View
 from ..geometry.colours import EARTH, Colouring
 from ..geometry.drawing import Canvas
@@ -37,6 +33,9 @@ EXTENSIONS = (*SURFACE_FORMATS, PICTURE)
 
 LARGEST_PICTURE = 12_000
 """Pixels along an edge; a picture takes about 40 bytes of memory per pixel."""
+
+DRAWN_ROWS = 1 << 16
+"""Faces that are drawn at a time; with their corners they take about 250 bytes each."""
 
 Progress = Callable[[int, int], None]
 """Called with the rows (vertices and faces) that are done and with all rows."""
@@ -143,18 +142,20 @@ def export_store(
     store = open_store(store_path)
     single = extension != PICTURE and SURFACE_FORMATS[extension].single_precision
     note = out.with_name(f"{out.name}.json") if single else None
-    for target in (out, note):
-        _check_target(target, overwrite=overwrite)
-    _check_disk(store, out, extension)
+    for target in (out, note) if note else (out,):
+        check_target(target, overwrite=overwrite)
+    if extension != PICTURE:
+        form = SURFACE_FORMATS[extension]
+        check_disk(out, form.vertex_bytes * store.n_vertices + form.face_bytes * store.n_faces)
     advance = _counter(store.n_vertices + store.n_faces, progress)
     shift = local_origin(store) if single else (0.0, 0.0, 0.0)
-    if note is not None:
-        _write_note(note, shift, store)
-    with _finished(out) as file:
+    with finished_file(out) as file:
         if extension == PICTURE:
             file.write(draw_store(store, picture, advance=advance))
         else:
             SURFACE_FORMATS[extension].write(store, file, advance)
+    if note is not None:
+        _write_note(note, shift, store)
     return ExportReport(
         path=str(out),
         beside=None if note is None else str(note),
@@ -187,8 +188,8 @@ def draw_store(store: CityStore, picture: Picture, *, advance: Callable[[int], N
     colouring = Colouring(picture.colour, store.n_buildings, heights)
     canvas = Canvas(picture.view, box, size=picture.size)
     reader = CornerReader(store)
-    for start in range(0, store.n_faces, PIECE_ROWS):
-        stop = min(start + PIECE_ROWS, store.n_faces)
+    for start in range(0, store.n_faces, DRAWN_ROWS):
+        stop = min(start + DRAWN_ROWS, store.n_faces)
         corners = reader.corners(store.read("faces", start, stop))
         markers, building = store.read("markers", start, stop), store.read("building", start, stop)
         canvas.add(corners, colouring.paint(markers, building, corners))
@@ -256,32 +257,6 @@ def _known_extension(out: Path) -> str:
     return extension
 
 
-def _check_target(target: Path | None, *, overwrite: bool) -> None:
-    if target is None:
-        return
-    if not target.parent.is_dir():
-        raise OutputError(str(target), f"there is no folder {target.parent}", "an existing folder", "make it first")
-    if target.is_dir():
-        raise OutputError(str(target), "a folder of that name exists", "the name of a file", "choose another name")
-    if target.exists() and not overwrite:
-        raise OutputError(str(target), "the file exists", "a new name", "choose another, or allow to overwrite it")
-
-
-def _check_disk(store: CityStore, out: Path, extension: str) -> None:
-    if extension == PICTURE:
-        return
-    form = SURFACE_FORMATS[extension]
-    projected = form.vertex_bytes * store.n_vertices + form.face_bytes * store.n_faces
-    free = shutil.disk_usage(out.parent).free
-    if projected > free:
-        raise OutputError(
-            str(out),
-            f"{projected / 1e9:.2f} GB will be written, {free / 1e9:.2f} GB are free",
-            "room for the whole file",
-            "free some, choose another disk, or a format that takes less (ply)",
-        )
-
-
 def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
     done = 0
 
@@ -297,32 +272,5 @@ def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
 def _write_note(note: Path, shift: tuple[float, float, float], store: CityStore) -> None:
     crs = (store.attributes.get("crs") or {}).get("authority")
     text = json.dumps({"shift": list(shift), "unit": "metre", "crs": crs, "meaning": "add shift to the coordinates"})
-    with _finished(note) as file:
+    with finished_file(note) as file:
         file.write(text.encode() + b"\n")
-
-
-@contextmanager
-def _finished(out: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside ``out`` that takes its name when all is written, or disappears."""
-    temporary = beside(out)
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _unwritable(out: Path, error: OSError) -> OutputError:
-    advice = {
-        errno.ENOSPC: "the disk is full: free some room or choose another disk",
-        errno.EDQUOT: "the quota is used up: free some room or choose another disk",
-        errno.EFBIG: "the file is larger than this disk or the limits of the process allow",
-        errno.EACCES: "the folder is not writable: choose another, or change its permissions",
-        errno.EROFS: "the disk is mounted read-only: choose another",
-    }.get(error.errno or 0, "choose another name or disk")
-    return OutputError(str(out), f"could not be written ({error.strerror or error})", "a writable place", advice)

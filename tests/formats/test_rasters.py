@@ -15,8 +15,6 @@ from citymesh_dask.formats.rasters import read_window, survey_raster
 from ..conftest import city_data
 from ..ground_samples import write_raster
 
-NORTH_UP = Affine(2.0, 0, 1000, 0, -3.0, 5060)
-
 
 def test_rows_go_north_and_cells_need_not_be_square(tmp_path: Path):
     values = np.arange(20 * 10, dtype=np.int16).reshape(20, 10)
@@ -50,7 +48,7 @@ def test_windows_reach_beyond_the_raster(tmp_path: Path):
         ("int16", -32768, [-32768]),
         ("float32", np.nan, [np.nan]),
         ("float32", -3.4028234663852886e38, [-3.4028234663852886e38, np.nan, np.inf]),
-        ("float64", None, [np.nan, -9999.0, -np.inf, -3.4e38]),
+        ("float64", None, [np.nan, -9999.0, -np.inf, -3.4e38, 1e300]),
         ("uint8", 255, [255]),
         ("int32", None, [-9999, -2147483648]),
     ],

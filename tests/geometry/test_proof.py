@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from citymesh_dask.geometry.diagnosis import Fault, diagnose
 from citymesh_dask.geometry.face_measures import DEGENERATE, INVERTED, MISMARKED, FaceMeasures, measure_faces
 from citymesh_dask.geometry.fans import CLOSED, DOUBTFUL, OPEN, UNUSED, trace_fans
-from citymesh_dask.geometry.proof import (
-    PieceProof,
-    combine_proofs,
-    expand_intervals,
-    gaps,
-    merge_intervals,
-    number_piece,
-    prove_piece,
-    to_intervals,
-)
+from citymesh_dask.geometry.intervals import expand_intervals, gaps, merge_intervals, to_intervals
+from citymesh_dask.geometry.proof import PieceProof, combine_proofs, find_suspects, number_piece, prove_piece
 from citymesh_dask.store.chunks import Array
 
 
@@ -113,11 +105,7 @@ def test_fans_of_one_piece_are_those_of_a_walk_around_each_vertex(mesh: tuple[Ar
         assert DOUBTFUL in state.tolist()
 
 
-@settings(max_examples=250, deadline=None)
-@given(pinched_tori(), st.data())
-def test_pieces_in_any_tree_prove_what_the_whole_proves(mesh: tuple[Array, int], data: st.DataObject) -> None:
-    faces, n_vertices = mesh
-    expected, open_edges, right = brute_state(faces, n_vertices)
+def prove_in_pieces(faces: Array, n_vertices: int, data: st.DataObject) -> PieceProof:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(faces)), max_size=6)))
     bounds = list(zip([0, *cuts], [*cuts, len(faces)], strict=True))
     nodes = [prove(faces[a:b], n_vertices, a) for a, b in bounds]
@@ -125,7 +113,33 @@ def test_pieces_in_any_tree_prove_what_the_whole_proves(mesh: tuple[Array, int],
         width = data.draw(st.integers(2, len(nodes)))
         start = data.draw(st.integers(0, len(nodes) - width))
         nodes[start : start + width] = [combine_proofs(nodes[start : start + width])]
-    proof = nodes[0]
+    return nodes[0]
+
+
+def no_rim(edges: Array) -> Array:
+    return np.zeros(len(edges), bool)
+
+
+@settings(max_examples=250, deadline=None)
+@given(pinched_tori(), st.data())
+def test_faults_have_the_same_names_whatever_the_pieces(mesh: tuple[Array, int], data: st.DataObject) -> None:
+    faces, n_vertices = mesh
+    proof = prove_in_pieces(faces, n_vertices, data)
+    suspects, count = find_suspects(proof, n_vertices, no_rim(proof.edges))
+    assert count == len(suspects)
+    at_suspects = np.flatnonzero(np.isin(faces, suspects).any(axis=1))
+    found = diagnose(suspects, faces[at_suspects], at_suspects, on_rim=no_rim)
+    everything = diagnose(np.arange(n_vertices), faces, np.arange(len(faces)), on_rim=no_rim)
+    assert found == everything
+    assert bool(found) == bool(len(suspects))
+
+
+@settings(max_examples=250, deadline=None)
+@given(pinched_tori(), st.data())
+def test_pieces_in_any_tree_prove_what_the_whole_proves(mesh: tuple[Array, int], data: st.DataObject) -> None:
+    faces, n_vertices = mesh
+    expected, open_edges, right = brute_state(faces, n_vertices)
+    proof = prove_in_pieces(faces, n_vertices, data)
     border = np.unique(proof.vertices)
     closed, twice = merge_intervals([proof.closed, to_intervals(border)])
     never = expand_intervals(gaps(closed, n_vertices))
@@ -147,7 +161,7 @@ def test_the_diagnosis_names_what_is_wrong_at_a_vertex() -> None:
     broken = np.concatenate([faces, faces[:1]])
     broken[5] = broken[5][::-1]
     suspects = np.unique(broken)
-    found = diagnose(suspects, broken, np.arange(len(broken)), on_rim=lambda edges: np.zeros(len(edges), bool))
+    found = diagnose(suspects, broken, np.arange(len(broken)), on_rim=no_rim)
     kinds = Counter(finding.fault for finding in found)
     shared = len({*map(frozenset, _edges(faces[0]))} & {*map(frozenset, _edges(faces[5]))})
     assert kinds == {Fault.OVERUSED_EDGE: 3, Fault.INCONSISTENT_EDGE: 3 - shared, Fault.DUPLICATE_FACE: 1}

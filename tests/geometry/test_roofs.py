@@ -57,7 +57,7 @@ def test_points_inside_are_those_of_shapely(seed: int):
     x, y = rng.integers(-2000, 42_000, 5000), rng.integers(-2000, 42_000, 5000)
     bins = rng.integers(-50, 50, 5000).astype(np.int32)
     rows = rng.integers(0, 40, len(polygons)).tolist()
-    got = points_in_parts(make_parts(polygons, rows), x, y, bins)
+    got = points_in_parts(make_parts(polygons, rows), x, y, bins=bins)
     point, part = shapely.STRtree(polygons).query(shapely.points(x, y), predicate="within")
     assert len(np.unique(point)) < len(point)  # footprints overlap: a point counts for each
     expected = histogram_of(np.array(rows)[part], bins[point])
@@ -72,29 +72,29 @@ def test_histograms_do_not_depend_on_order_or_division(seed: int, pieces: int):
     parts = make_parts(random_polygons(seed, 12))
     x, y = rng.integers(0, 40_000, 600), rng.integers(0, 40_000, 600)
     bins = rng.integers(0, 20, 600).astype(np.int32)
-    whole = points_in_parts(parts, x, y, bins)
+    whole = points_in_parts(parts, x, y, bins=bins)
     order = rng.permutation(600)
-    several = [points_in_parts(parts, x[k], y[k], bins[k]) for k in np.array_split(order, pieces)]
+    several = [points_in_parts(parts, x[k], y[k], bins=bins[k]) for k in np.array_split(order, pieces)]
     merged = merge_histograms(several)
     assert np.array_equal(merged.rows, whole.rows) and np.array_equal(merged.bins, whole.bins)
     assert np.array_equal(merged.counts, whole.counts)
     mirrored = select_parts(parts, np.arange(len(parts))[::-1])
-    assert np.array_equal(points_in_parts(mirrored, x, y, bins).counts, whole.counts)
+    assert np.array_equal(points_in_parts(mirrored, x, y, bins=bins).counts, whole.counts)
 
 
 def test_a_shared_wall_counts_its_points_once():
     left, right = shapely.box(0, 0, 4096, 4096), shapely.box(4096, 0, 8192, 4096)
     y = np.arange(1, 4096, 64)
-    found = points_in_parts(make_parts([left, right]), np.full(len(y), 4096), y, np.zeros(len(y), np.int32))
+    found = points_in_parts(make_parts([left, right]), np.full(len(y), 4096), y, bins=np.zeros(len(y), np.int32))
     assert found.counts.sum() == len(y) and found.rows.tolist() == [1]
 
 
 def test_no_points_or_no_parts_give_nothing():
     none = np.empty(0, np.int64)
     box = make_parts([shapely.box(0, 0, 10, 10)])
-    assert len(points_in_parts(box, none, none, none.astype(np.int32))) == 0
-    assert len(points_in_parts(make_parts([]), np.array([1]), np.array([1]), np.zeros(1, np.int32))) == 0
-    assert len(points_in_parts(box, np.array([10**9]), np.array([5]), np.zeros(1, np.int32))) == 0
+    assert len(points_in_parts(box, none, none, bins=none.astype(np.int32))) == 0
+    assert len(points_in_parts(make_parts([]), np.array([1]), np.array([1]), bins=np.zeros(1, np.int32))) == 0
+    assert len(points_in_parts(box, np.array([10**9]), np.array([5]), bins=np.zeros(1, np.int32))) == 0
 
 
 def test_thousands_of_corners_and_overflowing_products_are_exact():
@@ -102,7 +102,7 @@ def test_thousands_of_corners_and_overflowing_products_are_exact():
     circle = shapely.Polygon(np.rint(np.stack([2e8 * np.cos(angle), 2e8 * np.sin(angle)], axis=1)))  # 200 km
     x = np.array([0, 199_999_000, 200_001_000, -141_000_000])
     y = np.array([0, 0, 0, 141_000_000])
-    found = points_in_parts(make_parts([circle]), x, y, np.arange(4, dtype=np.int32))
+    found = points_in_parts(make_parts([circle]), x, y, bins=np.arange(4, dtype=np.int32))
     assert found.bins.tolist() == [0, 1, 3]
 
 
@@ -110,7 +110,7 @@ def test_thousands_of_corners_and_overflowing_products_are_exact():
 def test_cells_inside_are_those_of_shapely(cell: tuple[float, float]):
     polygons = random_polygons(7, 30)
     parts = make_parts(polygons)
-    part, row, col = cells_in_parts(parts, (-1.5, 3.25), cell, (45, 40))
+    part, row, col = cells_in_parts(parts, (-1.5, 3.25), cell, shape=(45, 40))
     r, c = (a.ravel() for a in np.mgrid[:45, :40])
     centres = shapely.points((-1.5 + (c + 0.5) * cell[0]) * 1024, (3.25 + (r + 0.5) * cell[1]) * 1024)
     point, owner = shapely.STRtree(polygons).query(centres, predicate="within")

@@ -98,9 +98,9 @@ def test_means_do_not_depend_on_order_or_division(seed: int, pieces: int):
     lattice = small_lattice()
     x, y = rng.uniform(-10, 70, 400), rng.uniform(-10, 55, 400)
     z = rng.integers(-3000, 50_000, 400)
-    together = gather_points(lattice, x, y, z)
+    together = gather_points(lattice, x, y, heights=z)
     order = rng.permutation(400)
-    apart = [gather_points(lattice, x[k], y[k], z[k]) for k in np.array_split(order, pieces)]
+    apart = [gather_points(lattice, x[k], y[k], heights=z[k]) for k in np.array_split(order, pieces)]
     merged = merge_sums(apart)
     for name in ("keys", "sums", "counts"):
         assert np.array_equal(getattr(merged, name), getattr(together, name))
@@ -119,12 +119,12 @@ def test_means_are_those_of_a_plain_loop():
     expected = np.full((lattice.rows, lattice.cols), VOID, np.int64)
     for (row, col), values in found.items():
         expected[row, col] = int(np.floor(sum(values) / len(values) + 0.5))
-    sums = gather_points(lattice, x, y, z)
+    sums = gather_points(lattice, x, y, heights=z)
     for block in range(lattice.n_blocks):
         row, col, end_row, end_col = lattice.block_span(block)
         own = sums.keys // 256 == block
         part = CellSums(sums.keys[own], sums.sums[own], sums.counts[own])
-        assert np.array_equal(block_means(lattice, block, [part], VOID), expected[row:end_row, col:end_col])
+        assert np.array_equal(block_means(lattice, block, [part], void=VOID), expected[row:end_row, col:end_col])
 
 
 def test_keys_tell_block_and_cell():
@@ -136,7 +136,7 @@ def test_keys_tell_block_and_cell():
 def test_nothing_gathered_is_all_void():
     lattice = small_lattice()
     assert not len(merge_sums([]).keys)
-    assert (block_means(lattice, 0, [], VOID) == VOID).all()
+    assert (block_means(lattice, 0, [], void=VOID) == VOID).all()
 
 
 @pytest.mark.parametrize("cell", [0.1, 0.25, 1.0, 7.3])

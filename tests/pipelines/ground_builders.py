@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def ground_job(
     lattice = TerrainLattice.over_domain(survey.domain, options.terrain_cell, block)
     if raster is not None:
         corner, cell = (raster.x0 - x, raster.y0 - y), (raster.dx, raster.dy)
-        lattice = TerrainLattice.through_corner(survey.domain, corner, cell, block)
+        lattice = TerrainLattice.through_corner(survey.domain, corner, cell, block=block)
     ranges, row = [], 0
     for number, source in enumerate(survey.footprints):
         for start in range(0, source.n_features, features_per_range):
@@ -76,9 +75,3 @@ def whole_terrain(job: CityJob) -> np.ndarray:
 def roofs(job: CityJob, name: str) -> np.ndarray:
     """Return one column of the evidence of all buildings."""
     return np.concatenate([job.scratch.read(f"roofs/{i:04d}", name) for i in range(job.n_row_ranges)])
-
-
-def with_block(job: CityJob, folder: Path, block: int) -> CityJob:
-    """Return the same job in another folder and with other blocks."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return replace(job, scratch=Scratch(folder), lattice=replace(job.lattice, block=block))

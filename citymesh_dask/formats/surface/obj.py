@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...mesh import BASE_MARKER, SIDE_MARKER
-from .source import PIECE_ROWS, Advance, MeshSource, authority_of, read_pieces
+from .source import Advance, MeshSource, authority_of, read_pieces
 
-TABLE_PIECE_ROWS = 1 << 16
+TEXT_PIECE_ROWS = 1 << 16
+"""Rows in memory at a time: as text and Python numbers they take about 300 bytes each."""
 
 _NO_BUILDING = {SIDE_MARKER: "side", BASE_MARKER: "base"}
 
@@ -38,14 +39,14 @@ def write_obj(source: MeshSource, file: IO[bytes], advance: Advance) -> None:
     """
     file.write(f"# citymesh: coordinates in metres, {authority_of(source)}\n".encode("ascii", "replace"))
     file.write(f"# {source.n_vertices} vertices, {source.n_faces} faces, {source.n_buildings} buildings\n".encode())
-    for start in range(0, source.n_buildings, TABLE_PIECE_ROWS):
+    for start in range(0, source.n_buildings, TEXT_PIECE_ROWS):
         file.write(_identifiers(source, start))
-    for piece in read_pieces(source, "vertices"):
+    for piece in read_pieces(source, "vertices", TEXT_PIECE_ROWS):
         # repr is the shortest text that reads back to the same bits
         file.write("".join([f"v {x!r} {y!r} {z!r}\n" for x, y, z in piece.tolist()]).encode("ascii"))
         advance(len(piece))
-    for start in range(0, source.n_faces, PIECE_ROWS):
-        stop = min(start + PIECE_ROWS, source.n_faces)
+    for start in range(0, source.n_faces, TEXT_PIECE_ROWS):
+        stop = min(start + TEXT_PIECE_ROWS, source.n_faces)
         groups = _group_numbers(source.read("markers", start, stop), source.read("building", start, stop))
         for text in _grouped_faces(source.read("faces", start, stop), groups):
             file.write(text.encode("ascii"))
@@ -54,7 +55,7 @@ def write_obj(source: MeshSource, file: IO[bytes], advance: Advance) -> None:
 
 def _identifiers(source: MeshSource, start: int) -> bytes:
     """Return comments with the ids of some buildings; JSON quotes keep line ends and backslashes harmless."""
-    names = source.column("id", start, min(start + TABLE_PIECE_ROWS, source.n_buildings))
+    names = source.column("id", start, min(start + TEXT_PIECE_ROWS, source.n_buildings))
     return "".join(f"# building_{start + i} id {json.dumps(str(name))}\n" for i, name in enumerate(names)).encode()
 
 

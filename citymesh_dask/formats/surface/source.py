@@ -6,10 +6,8 @@ format do not.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -52,11 +50,11 @@ class MeshSource(Protocol):
         """Return rows ``start:stop`` of a column of the building table."""
 
 
-def read_pieces(source: MeshSource, name: str) -> Iterator[npt.NDArray[Any]]:
-    """Iterate over an array of the mesh in pieces of `PIECE_ROWS`, in order."""
+def read_pieces(source: MeshSource, name: str, rows: int = PIECE_ROWS) -> Iterator[npt.NDArray[Any]]:
+    """Iterate over an array of the mesh in pieces of so many rows, in order."""
     total = source.n_vertices if name == "vertices" else source.n_faces
-    for start in range(0, total, PIECE_ROWS):
-        yield source.read(name, start, min(start + PIECE_ROWS, total))
+    for start in range(0, total, rows):
+        yield source.read(name, start, min(start + rows, total))
 
 
 def authority_of(source: MeshSource) -> str:
@@ -123,8 +121,3 @@ def write_rows(file: IO[bytes], rows: npt.NDArray[Any]) -> None:
     """Write an array as raw bytes in row order, without a copy where it is contiguous."""
     if rows.size:
         file.write(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
-
-
-def beside(path: Path) -> Path:
-    """Return the temporary name beside an output, which a finished output is renamed from."""
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")

@@ -19,12 +19,12 @@ from .predicates import cross_properly, precedes, segments_near, squared_distanc
 from .tidying import EDGE_SHARE
 
 MAX_SECTORS = 3
-_CUTS = np.array([8, 6, 5, 10, 13, 16, 24, 32, 48])
+_CUTS = np.array([8, 6, 5, 10, 13, 16, 24, 32, 48, 64, 96, 128, 192, 256])
 """Lengths of the cuts along both edges, in the order of trial, quarters of the tolerance."""
-_REACH = 14
+_REACH = 68
 """Edges farther than this many tolerances cannot be in the way of a cut."""
-_GROUND_CHORD = 6
-"""Over ground a chord is at most this many tolerances long: it stays clear of other groups."""
+_CHORD = 6
+"""A chord is at most this many tolerances long: over ground it then stays clear of other groups."""
 _CLEARANCES = (1.0, 0.5, 0.25, 0.02)
 """Shares of the clearance that are asked for, one after the other."""
 
@@ -124,7 +124,9 @@ def _chamfer_group(
     for i in range(pinched):
         while True:
             while listed < size[1]:
-                entry, older, entries = _list_edge(graph, listed, x, y, places, place_x, tolerance, newest, entry, older, entries)
+                entry, older, entries = _list_edge(
+                    graph, listed, x, y, places, place_x, tolerance, newest, entry, older, entries
+                )
                 listed += 1
             if degree[places[i]] <= MAX_SECTORS:
                 break
@@ -191,7 +193,9 @@ def _cut_tip(
                         length = cut * tolerance / 4
                         _place(v, first, length, tolerance, graph, x, y, trial, spot, 0)
                         _place(v, second, length, tolerance, graph, x, y, trial, spot, 1)
-                        if _is_clear(v, first, second, taker, near, graph, x, y, degree, trial, spot, tolerance, frame, share):
+                        if _is_clear(
+                            v, first, second, taker, near, graph, x, y, degree, trial, spot, tolerance, frame, share
+                        ):
                             _make_cut(v, first, second, taker, graph, x, y, degree, size, trial, spot)
                             return True
     return False
@@ -238,7 +242,16 @@ def _sector_score(v: int, first: int, second: int, graph: Int64, x: Int64, y: In
 
 @njit(cache=True, nogil=True)
 def _place(
-    v: int, e: int, length: float, tolerance: int, graph: Int64, x: Int64, y: Int64, trial: Int64, spot: Int64, which: int
+    v: int,
+    e: int,
+    length: float,
+    tolerance: int,
+    graph: Int64,
+    x: Int64,
+    y: Int64,
+    trial: Int64,
+    spot: Int64,
+    which: int,
 ) -> None:
     """Find the end of a cut on an edge: a new point, or its far end where little would be left."""
     w = graph[e, 0] + graph[e, 1] - v
@@ -264,18 +277,26 @@ def _is_clear(
     ax, ay, bx, by = spot[0], spot[1], spot[2], spot[3]
     keeps_first = _label(graph, first, v, False) != taker
     keeps_second = _label(graph, second, v, True) != taker
-    if (trial[0] >= 0 and keeps_first and degree[p] >= MAX_SECTORS) or (trial[1] >= 0 and keeps_second and degree[q] >= MAX_SECTORS):
+    if (trial[0] >= 0 and keeps_first and degree[p] >= MAX_SECTORS) or (
+        trial[1] >= 0 and keeps_second and degree[q] >= MAX_SECTORS
+    ):
         return False
     chord2 = float((bx - ax) ** 2 + (by - ay) ** 2)
-    if chord2 < shortest * shortest or turn(x[v], y[v], ax, ay, bx, by) <= 0:
-        return False
-    if _label(graph, first, v, True) < 0 and chord2 > float(_GROUND_CHORD * tolerance) ** 2:
+    if chord2 < shortest * shortest or chord2 > float(_CHORD * tolerance) ** 2 or turn(x[v], y[v], ax, ay, bx, by) <= 0:
         return False
     if squared_distance(x[v], y[v], ax, ay, bx, by) < limit2:
         return False
-    if trial[0] < 0 and (_off_frame(ax, ay, frame, limit) or squared_distance(x[p], y[p], ax, ay, bx, by) < limit2 or squared_distance(bx, by, ax, ay, x[p], y[p]) < limit2):
+    if trial[0] < 0 and (
+        _off_frame(ax, ay, frame, limit)
+        or squared_distance(x[p], y[p], ax, ay, bx, by) < limit2
+        or squared_distance(bx, by, ax, ay, x[p], y[p]) < limit2
+    ):
         return False
-    if trial[1] < 0 and (_off_frame(bx, by, frame, limit) or squared_distance(x[q], y[q], ax, ay, bx, by) < limit2 or squared_distance(ax, ay, bx, by, x[q], y[q]) < limit2):
+    if trial[1] < 0 and (
+        _off_frame(bx, by, frame, limit)
+        or squared_distance(x[q], y[q], ax, ay, bx, by) < limit2
+        or squared_distance(ax, ay, bx, by, x[q], y[q]) < limit2
+    ):
         return False
     if keeps_first and squared_distance(bx, by, x[v], y[v], ax, ay) < limit2:
         return False
@@ -301,9 +322,13 @@ def _is_clear(
             if w != v and w != p and w != q and _in_triangle(x[w], y[w], x[v], y[v], ax, ay, bx, by):
                 return False
         # Rounding bends the edges at the new points a little.
-        if cross_properly(x[v], y[v], ax, ay, x[c], y[c], x[d], y[d]) or cross_properly(x[v], y[v], bx, by, x[c], y[c], x[d], y[d]):
+        if cross_properly(x[v], y[v], ax, ay, x[c], y[c], x[d], y[d]) or cross_properly(
+            x[v], y[v], bx, by, x[c], y[c], x[d], y[d]
+        ):
             return False
-        if cross_properly(x[p], y[p], ax, ay, x[c], y[c], x[d], y[d]) or cross_properly(x[q], y[q], bx, by, x[c], y[c], x[d], y[d]):
+        if cross_properly(x[p], y[p], ax, ay, x[c], y[c], x[d], y[d]) or cross_properly(
+            x[q], y[q], bx, by, x[c], y[c], x[d], y[d]
+        ):
             return False
     return True
 

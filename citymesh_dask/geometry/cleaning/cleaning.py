@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...outcomes import Outcome
 from ...outlines import BEYOND, GROUND, Bool, Float64, Int8, Int64, Outlines, Parts
 from ...tiles import OUTLINE_UNITS, Box
 from .chamfer import chamfer_groups
 from .checking import find_defects
-from .fates import Fate, Fates, trace_fates
+from .fates import Fates, trace_fates
 from .graphs import planar_groups
 from .linking import part_boxes
-from .merging import merge_neighbours, take_parts
+from .merging import merge_neighbours
+from .part_sets import take_parts
 from .simplifying import doubled_areas, simplify_parts
 from .tidying import edges_on_frame
 
@@ -95,9 +97,11 @@ def clean_groups(
         groups, start, rows = merge_neighbours(parts, start, frame, round(merge_tolerance * OUTLINE_UNITS))
     groups = _winners_first(groups, start)
     own = _row_labels(groups, start)
-    outlines, events, used = _clean_until_valid(groups, start, own, rules)
+    outlines, events, task = _clean_until_valid(groups, start, own, rules)
     fate, into = trace_fates(groups, start, own, outlines, events)
-    fate[~used & (fate != Fate.MESHED)], into[~used] = Fate.UNCLEANABLE, -1
+    fate[(task.deviation > rules.tolerance * _DEVIATION) & (fate == Outcome.MESHED)] = Outcome.SIMPLIFIED
+    left_out = ~task.used & (fate != Outcome.MESHED)
+    fate[left_out], into[left_out] = Outcome.SKIPPED_NOT_CLEANABLE, -1
     into[into >= 0] = groups.rows[into[into >= 0]]
     fates = _fates_of_given(parts, rows, group_start, _Cleaned(groups, start, fate, into))
     labels = outlines.edges[:, 2:]
@@ -143,12 +147,10 @@ def _row_labels(parts: Parts, group_start: Int64) -> Int64:
     return labels
 
 
-def _clean_until_valid(
-    parts: Parts, group_start: Int64, own: Int64, rules: _Rules
-) -> tuple[Outlines, Int64, Bool]:
+def _clean_until_valid(parts: Parts, group_start: Int64, own: Int64, rules: _Rules) -> tuple[Outlines, Int64, _Task]:
     """Clean, and clean again without what stands in the way, until every group is valid."""
-    used = np.ones(len(parts), np.bool_)
     deviation = np.full(len(parts), rules.tolerance * _DEVIATION)
+    task = _Task(parts, group_start, own, np.ones(len(parts), np.bool_), deviation)
     outlines, events = _clean_once(parts, group_start, own, deviation, rules)
     defects = _defects(outlines)
     attempt = 0
@@ -156,18 +158,23 @@ def _clean_until_valid(
         attempt += 1
         groups = np.unique(defects[:, 0])
         for group in groups:
-            here = np.arange(group_start[group], group_start[group + 1])
-            here = here[used[here]]
-            offenders = _offenders(parts, here, defects[defects[:, 0] == group, 1:], rules.tolerance)
-            if attempt < _DROP_ONE:
-                deviation[np.concatenate(offenders)] *= _HARDER
-            elif attempt < _DROP_NEAR:
-                used[[near[0] for near in offenders]] = False
-            else:
-                used[np.concatenate(offenders) if attempt < _DROP_ALL else here] = False
-        outlines = _clean_again(outlines, events, groups, _Task(parts, group_start, own, used, deviation), rules)
+            _ease(task, int(group), defects[defects[:, 0] == group, 1:], attempt, rules.tolerance)
+        outlines = _clean_again(outlines, events, groups, task, rules)
         defects = _defects(outlines)
-    return outlines, events, used
+    return outlines, events, task
+
+
+def _ease(task: _Task, group: int, defects: Int64, attempt: int, tolerance: int) -> None:
+    """Simplify what makes the defects of a group harder, then take it out."""
+    here = np.arange(task.group_start[group], task.group_start[group + 1])
+    here = here[task.used[here]]
+    offenders = _offenders(task.parts, here, defects, tolerance)
+    if attempt < _DROP_ONE:
+        task.deviation[np.unique(np.concatenate(offenders))] *= _HARDER
+    elif attempt < _DROP_NEAR:
+        task.used[[near[0] for near in offenders]] = False
+    else:
+        task.used[np.concatenate(offenders) if attempt < _DROP_ALL else here] = False
 
 
 @dataclass(frozen=True)
@@ -203,8 +210,8 @@ def _offenders(parts: Parts, here: Int64, defects: Int64, tolerance: int) -> lis
     segments[local.point_start[1:] - 1] = False
     a = local.points[segments]
     along = local.points[np.flatnonzero(segments) + 1] - a
-    part_of = np.repeat(np.arange(len(local)), local.point_start[local.ring_start[1:]] - local.point_start[local.ring_start[:-1]])
-    part_of = part_of[segments]
+    corners = np.diff(local.point_start[local.ring_start])
+    part_of = np.repeat(np.arange(len(local)), corners)[segments]
     length2 = np.maximum((along * along).sum(axis=1), 1)
     found = []
     for place in defects:
@@ -264,8 +271,8 @@ def _fates_of_given(parts: Parts, rows: Int64, group_start: Int64, cleaned: _Cle
     wanted = np.stack((_group_numbers(group_start), rows), axis=1)
     place = order[_first_places(keys, wanted)] if len(rows) else order
     fate, into = cleaned.fate[place], cleaned.into[place]
-    moved = (fate == Fate.MESHED) & (rows != parts.rows)
-    return Fates(parts.rows.copy(), np.where(moved, np.int8(Fate.MERGED), fate), np.where(moved, rows, into))
+    moved = (fate < Outcome.MERGED) & (rows != parts.rows)
+    return Fates(parts.rows.copy(), np.where(moved, np.int8(Outcome.MERGED), fate), np.where(moved, rows, into))
 
 
 def _group_numbers(group_start: Int64) -> Int64:

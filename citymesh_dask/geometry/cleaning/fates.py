@@ -5,34 +5,16 @@ Only the book-keeping belongs here: nothing changes an outline.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 import numpy as np
 
+from ...outcomes import Outcome
 from ...outlines import Bool, Int8, Int64, Outlines, Parts
 from .faces import labels_from_edges, points_inside
 from .linking import part_boxes
-from .merging import take_parts
-from .regions import COVERED, MERGED, MESHED, SMALL, THIN, UNCLEANABLE
+from .part_sets import take_parts
 from .simplifying import doubled_areas
-
-
-class Fate(enum.IntEnum):
-    """What became of a polygon.
-
-    `MESHED`: it has a region of its own. `MERGED`: absorbed by, a duplicate of, or joined with another
-    building. `SMALL`: under the least area, and alone. `THIN`: thinner than the tolerance. `COVERED`:
-    smaller buildings cover it, or one of its size that comes first. `UNCLEANABLE`: taken out because its
-    group did not become a valid graph with it.
-    """
-
-    MESHED = MESHED
-    MERGED = MERGED
-    SMALL = SMALL
-    THIN = THIN
-    COVERED = COVERED
-    UNCLEANABLE = UNCLEANABLE
 
 
 @dataclass(frozen=True)
@@ -44,9 +26,9 @@ class Fates:
     rows : (n,) int64
         Row of the building table of each polygon.
     fate : (n,) int8
-        `Fate`.
+        `Outcome`: MESHED, SIMPLIFIED, MERGED, ABSORBED, DUPLICATE or one of the reasons to leave it out.
     into : (n,) int64
-        Row of the building that has its place now (`MERGED`, `COVERED`), else -1.
+        Row of the building that it is part of now (MERGED, ABSORBED, DUPLICATE), else -1.
     """
 
     rows: Int64
@@ -81,16 +63,18 @@ def trace_fates(parts: Parts, group_start: Int64, own: Int64, outlines: Outlines
     alive[labels[labels >= 0]] = True
     fate, into = np.zeros(len(parts), np.int8), np.full(len(parts), -1)
     areas = doubled_areas(parts)
-    for part in np.flatnonzero(~alive[own]):
+    for part in np.flatnonzero(~alive[own]).tolist():
         end, taker = _follow(int(own[part]), events, alive)
-        lost_elsewhere = end in (SMALL, THIN) and 2 * events[own[part], 2] < areas[part]
-        if end == COVERED or lost_elsewhere:
+        lost_elsewhere = taker < 0 and 2 * events[own[part], 2] < areas[part]
+        if end == Outcome.SKIPPED_COVERED or lost_elsewhere:
             group = int(np.searchsorted(group_start, part, side="right")) - 1
-            there = _label_there(parts, int(part), outlines, group)
-            if there >= 0:
-                end, taker = (MERGED if _is_twin(parts, int(part), own, there, areas) else COVERED), there
-            elif end == COVERED:
-                end = THIN
+            there = _label_there(parts, part, outlines, group)
+            if there < 0:
+                end = Outcome.SKIPPED_TOO_THIN if end == Outcome.SKIPPED_COVERED else end
+            elif _is_twin(parts, part, own, there, areas):
+                end, taker = Outcome.DUPLICATE, there
+            else:
+                end = Outcome.SKIPPED_COVERED
         fate[part], into[part] = end, taker
     return fate, into
 
@@ -99,12 +83,12 @@ def _follow(label: int, events: Int64, alive: Bool) -> tuple[int, int]:
     """Follow a label from taker to taker; one that never had a region counts as covered for now."""
     for _ in range(len(events)):
         end, taker = int(events[label, 0]), int(events[label, 1])
-        if end != MERGED:
-            return (COVERED if end < 0 else end), -1
+        if end != Outcome.ABSORBED:
+            return (int(Outcome.SKIPPED_COVERED) if end < 0 else end), -1
         if alive[taker]:
-            return MERGED, taker
+            return end, taker
         label = taker
-    return THIN, -1
+    return int(Outcome.SKIPPED_TOO_THIN), -1
 
 
 def _is_twin(parts: Parts, part: int, own: Int64, label: int, areas: Int64) -> bool:

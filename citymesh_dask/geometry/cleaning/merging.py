@@ -13,42 +13,7 @@ import shapely
 from ...outlines import Int64, Parts
 from ...tiles import Box
 from .linking import group_labels, link_parts
-
-
-def take_parts(parts: Parts, which: Int64) -> Parts:
-    """Return some of the polygons, in the order asked for.
-
-    Parameters
-    ----------
-    parts : Parts
-        The polygons.
-    which : (k,) int64
-        Their indices.
-    """
-    rings = _ranges(parts.ring_start[which], parts.ring_start[which + 1])
-    points = _ranges(parts.point_start[rings], parts.point_start[rings + 1])
-    return Parts(
-        parts.rows[which],
-        _starts(parts.ring_start[which + 1] - parts.ring_start[which]),
-        _starts(parts.point_start[rings + 1] - parts.point_start[rings]),
-        parts.points[points],
-    )
-
-
-def _ranges(start: Int64, stop: Int64) -> Int64:
-    """Return start[0] .. stop[0] - 1, start[1] .. stop[1] - 1 and so on in one array."""
-    counts = stop - start
-    total = np.cumsum(counts)
-    if len(total) == 0 or total[-1] == 0:
-        return np.empty(0, np.int64)
-    indices: Int64 = np.arange(total[-1]) + np.repeat(start - total + counts, counts)
-    return indices
-
-
-def _starts(counts: Int64) -> Int64:
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
+from .part_sets import starts_of, take_parts
 
 
 def merge_neighbours(parts: Parts, group_start: Int64, frame: Box, distance: int) -> tuple[Parts, Int64, Int64]:
@@ -101,7 +66,7 @@ def merge_neighbours(parts: Parts, group_start: Int64, frame: Box, distance: int
     joined = from_polygons(np.array(shapes, dtype=object), np.array(shape_rows, np.int64), frame)
     by_group = np.argsort(np.array(shape_groups, np.int64), kind="stable")
     counts = np.bincount(np.array(shape_groups, np.int64), minlength=len(group_start) - 1)
-    return take_parts(joined, by_group), _starts(counts), rows
+    return take_parts(joined, by_group), starts_of(counts), rows
 
 
 def _close(polygons: Any, distance: int) -> Any:

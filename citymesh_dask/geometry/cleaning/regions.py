@@ -10,12 +10,12 @@ import math
 import numpy as np
 from numba import njit
 
+from ...outcomes import Outcome
 from ...outlines import GROUND, Int64
 from .faces import DEAD
 from .ordering import find_root, join, sort_order
 
-MESHED, MERGED, SMALL, THIN, COVERED, UNCLEANABLE = 0, 1, 2, 3, 4, 5
-"""What becomes of a polygon; `cleaning.Fate` gives these numbers their meaning."""
+_ABSORBED, _SMALL, _THIN = int(Outcome.ABSORBED), int(Outcome.SKIPPED_TOO_SMALL), int(Outcome.SKIPPED_TOO_THIN)
 THIN_AREA = 320
 """Regions of at least this many squared tolerances are not thin: 20 m2 at 0.25 m."""
 HOLE_AREA = 64
@@ -49,7 +49,7 @@ def absorb_regions(
     min_area : int
         Doubled area under which a building's region is small, outline units squared.
     events : (n, 3) int64
-        Per label: fate, label into which it went (or -1), doubled area of the largest region that went.
+        Per label: `Outcome`, label into which it went (or -1), doubled area of the largest region that went.
 
     Returns
     -------
@@ -157,9 +157,9 @@ def _record(events: Int64, label: int, target: int, size: int, min_area: int) ->
     events[label, 2] = size
     events[label, 1] = target
     if target != GROUND:
-        events[label, 0] = MERGED
+        events[label, 0] = _ABSORBED
     else:
-        events[label, 0] = SMALL if size < min_area else THIN
+        events[label, 0] = _SMALL if size < min_area else _THIN
 
 
 @njit(cache=True, nogil=True)

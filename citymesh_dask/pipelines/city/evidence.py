@@ -42,7 +42,9 @@ def roof_evidence(job_path: str, index: int) -> dict[str, Any]:
     """
     job = load_job(job_path)
     start, stop = job.row_range(index)
-    roof, height, ground = (attribute_heights(job, name, start, stop) for name in ("roof", "height", "ground"))
+    roof, height, ground = (
+        attribute_heights(job, name, start=start, stop=stop) for name in ("roof", "height", "ground")
+    )
     height[np.isfinite(roof)] = np.nan
     evidence = np.where(np.isfinite(roof) | np.isfinite(height), Evidence.ATTRIBUTE, Evidence.NONE).astype(np.int8)
     samples = np.zeros(stop - start, np.int32)
@@ -74,7 +76,7 @@ def roof_evidence(job_path: str, index: int) -> dict[str, Any]:
     return {code.name.lower(): found[code] for code in Evidence}
 
 
-def attribute_heights(job: CityJob, name: str, start: int, stop: int) -> Float64:
+def attribute_heights(job: CityJob, name: str, *, start: int, stop: int) -> Float64:
     """Return heights from attributes for a range of rows, metres; NaN where there is none."""
     heights = np.full(stop - start, np.nan)
     for number, part in enumerate(job.footprint_ranges):
@@ -93,7 +95,7 @@ def _histograms(job: CityJob, kind: str, index: int) -> Iterator[Histogram]:
     for name in ("roof", "open"):  # cells inside a footprint, then the cell under one that holds no centre
         yield merge_histograms(
             [
-                read_histogram(job, surface_group(k), name, place)
+                read_histogram(job, surface_group(k), name, place=place)
                 for k, block in enumerate(surface_blocks(job))
                 if block[0] == kind
                 and (place := job.scratch.attributes(surface_group(k))[f"{name}_ranges"].get(str(index)))
@@ -110,5 +112,5 @@ def _point_histogram(job: CityJob, index: int) -> Histogram:
         name = "roof" if fact["source"] in classified else "open"
         place = fact[f"{name}_ranges"].get(str(index))
         if place is not None:
-            several.append(read_histogram(job, points_group(k), name, place))
+            several.append(read_histogram(job, points_group(k), name, place=place))
     return merge_histograms(several)

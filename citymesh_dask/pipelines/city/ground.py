@@ -179,7 +179,7 @@ def _block_heights(job: CityJob, index: int) -> Int32:
         return _raster_block(job, raster, index)
     groups = [points_group(k) for k in _ranges_near(job, index)] if job.survey.points else _footprint_groups(job)
     gathered = [cells for group in groups if (cells := read_cells(job, group, index)) is not None]
-    return block_means(job.lattice, index, gathered, VOID)
+    return block_means(job.lattice, index, gathered, void=VOID)
 
 
 def _raster_block(job: CityJob, raster: RasterSource, index: int) -> Int32:
@@ -187,10 +187,9 @@ def _raster_block(job: CityJob, raster: RasterSource, index: int) -> Int32:
     row = round((lattice.y0 + job.domain.origin[1] - raster.y0) / lattice.dy)
     col = round((lattice.x0 + job.domain.origin[0] - raster.x0) / lattice.dx)
     span = lattice.block_span(index)
-    heights, valid = read_window(raster, (span[0] + row, span[2] + row), (span[1] + col, span[3] + col))
-    millimetres = np.rint(heights * (job.options.z_scale * _MILLIMETRES))
-    valid &= np.abs(millimetres) < -VOID
-    return np.where(valid, millimetres, VOID).astype(np.int32)
+    rows, cols = (span[0] + row, span[2] + row), (span[1] + col, span[3] + col)
+    heights, valid = read_window(raster, rows, cols, z_scale=job.options.z_scale)
+    return np.where(valid, np.rint(heights * _MILLIMETRES), VOID).astype(np.int32)
 
 
 def _ranges_near(job: CityJob, index: int) -> list[int]:

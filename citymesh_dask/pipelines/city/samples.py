@@ -94,7 +94,7 @@ def write_histogram(name: str, histogram: Histogram) -> tuple[dict[str, Array], 
     return {f"{name}_{key}": value for key, value in columns.items()}, {f"{name}_ranges": ranges}
 
 
-def read_histogram(job: CityJob, group: str, name: str, place: list[int]) -> Histogram:
+def read_histogram(job: CityJob, group: str, name: str, *, place: list[int]) -> Histogram:
     """Return part of a histogram of a group; ``place`` comes from its attributes."""
     rows, bins, counts = (job.scratch.read(group, f"{name}_{key}", *place) for key in ("rows", "bins", "counts"))
     return Histogram(rows, bins, counts.astype(np.int64))

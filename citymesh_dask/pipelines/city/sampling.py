@@ -79,7 +79,7 @@ def sample_points(job_path: str, index: int) -> dict[str, Any]:
     histograms = {"roof": [_no_histogram()], "open": [_no_histogram()]}
     for parts in footprints_in(job, _box_of(boxed)) if boxed else ():
         for name, points in (("roof", roof), ("open", other)):
-            histograms[name].append(points_in_parts(parts, points.x, points.y, points.bins))
+            histograms[name].append(points_in_parts(parts, points.x, points.y, bins=points.bins))
     arrays, attributes = write_cells(job.lattice, cells)
     for name, several in histograms.items():
         more, ranges = write_histogram(name, merge_histograms(several))
@@ -99,15 +99,15 @@ def sample_surface(job_path: str, index: int) -> dict[str, Any]:
     """
     job = load_job(job_path)
     name, raster, span = surface_block(job, index)
-    heights, valid = read_window(raster, (span[0], span[2]), (span[1], span[3]))
-    millimetres = np.rint(heights * (job.options.z_scale * _MILLIMETRES)).astype(np.int64)
+    heights, valid = read_window(raster, (span[0], span[2]), (span[1], span[3]), z_scale=job.options.z_scale)
+    millimetres = np.rint(heights * _MILLIMETRES).astype(np.int64)
     if name == "building_heights":
         valid &= millimetres > 0
     inside, alone = [_no_histogram()], [_no_histogram()]
     x, y = job.domain.origin
     corner, cell = (raster.x0 - x, raster.y0 - y), (raster.dx, raster.dy)
     for parts in footprints_in(job, _outline_box(corner, cell, span)):
-        part, row, col = cells_in_parts(parts, corner, cell, raster.shape)
+        part, row, col = cells_in_parts(parts, corner, cell, shape=raster.shape)
         bare = np.setdiff1d(np.arange(len(parts)), part)
         for into, cells in ((inside, (part, row, col)), (alone, _cells_under(parts, bare, corner, cell))):
             part, row, col = cells_of_span(cells, span)
@@ -180,7 +180,7 @@ def _read_range(job: CityJob, part: PointRange) -> tuple[CellSums, RoofPoints, R
 def _ground_of_chunk(job: CityJob, chunk: PointChunk) -> CellSums:
     ground = chunk.keep & np.isin(chunk.classification, job.options.ground_classes)
     x, y = job.domain.origin
-    return gather_points(job.lattice, chunk.x[ground] - x, chunk.y[ground] - y, chunk.z[ground])
+    return gather_points(job.lattice, chunk.x[ground] - x, chunk.y[ground] - y, heights=chunk.z[ground])
 
 
 def _roof_points(job: CityJob, chunk: PointChunk, classes: tuple[int, ...]) -> RoofPoints:
@@ -238,7 +238,7 @@ def _cells_at(x: Int64, y: Int64, corner: tuple[float, float], cell: tuple[float
 def _ground_of_parts(lattice: TerrainLattice, parts: Parts, heights: npt.NDArray[np.float64]) -> CellSums:
     """Return the cells of each part with its height, each cell once per part."""
     corner, cell = (lattice.x0, lattice.y0), (lattice.dx, lattice.dy)
-    part, row, col = cells_in_parts(parts, corner, cell, (lattice.rows, lattice.cols))
+    part, row, col = cells_in_parts(parts, corner, cell, shape=(lattice.rows, lattice.cols))
     owner, points = part_vertices(parts)
     vertex_row, vertex_col = _cells_at(points[:, 0], points[:, 1], corner, cell)
     rows = np.concatenate([row, vertex_row]).astype(np.int64)
