@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 import warnings
@@ -24,25 +23,23 @@ from .engine.cluster import (
     connect_address,
     local_cluster,
 )
-from .engine.machine import AUTO_SHARE, survey_machine
-from .engine.memory import RESERVED_BYTES, parse_bytes
+from .engine.machine import Resources, choose_resources
 from .engine.plan import Plan
 from .engine.progress import choose_listener
 from .engine.run import Run
-from .errors import OptionError, OutputError, StoreError
+from .errors import OptionError, OutputError
 from .options import CityOptions
-from .pipelines.city.finish import seal_store, software_versions
-from .pipelines.city.job import CityJob, load_job, save_job
-from .pipelines.city.plan import Resources, city_job, plan_city
+from .pipelines.city.begin import begin_job, describe_inputs, is_finished
+from .pipelines.city.finish import seal_store
+from .pipelines.city.job import CityJob
+from .pipelines.city.plan import plan_city
 from .pipelines.city.summary import run_facts
-from .pipelines.city.survey import CityInputs, PathLike, Paths, Survey, survey_city
+from .pipelines.city.survey import CityInputs, PathLike, Paths, survey_city
 from .report import write_report
-from .store.chunks import Array, write_json
+from .store.chunks import Array
 from .store.city_store import CityStore, open_store
-from .store.fingerprint import combined_fingerprint, file_fingerprint
+from .store.fingerprint import combined_fingerprint
 from .store.manifest import ReceiptFolder
-
-_SCRATCH_MARK = "citymesh-scratch.json"
 
 
 class CityMesh:
@@ -125,7 +122,8 @@ class CityMesh:
         return target
 
     def __repr__(self) -> str:
-        return f"CityMesh({str(self.path)!r}: {self.n_vertices:,} vertices, {self.n_faces:,} faces, {self.n_buildings:,} buildings)"
+        sizes = f"{self.n_vertices:,} vertices, {self.n_faces:,} faces, {self.n_buildings:,} buildings"
+        return f"CityMesh({str(self.path)!r}: {sizes})"
 
     def _lazy(self, name: str) -> dask.array.Array:
         return dask.array.from_zarr(str(self.path / name))
@@ -139,7 +137,7 @@ def open_mesh(path: PathLike) -> CityMesh:
     StoreError
         If the path is no city store, or one of a newer format version.
     """
-    return CityMesh(open_store(path))
+    return CityMesh(open_store(Path(path)))
 
 
 def connect(address: str | None = None, *, memory_limit: str | int = "auto", n_workers: int | str = "auto") -> Client:
@@ -156,8 +154,8 @@ def connect(address: str | None = None, *, memory_limit: str | int = "auto", n_w
     """
     if address is not None:
         return connect_address(address)
-    resources = _resources(memory_limit, n_workers, fan_in=2)
-    client, _ = local_cluster(n_workers=resources.n_workers, worker_bytes=_worker_bytes(resources))
+    resources = choose_resources(memory_limit, n_workers)
+    client, _ = local_cluster(n_workers=resources.n_workers, worker_bytes=resources.worker_bytes)
     return client
 
 
@@ -244,14 +242,14 @@ def build_city_mesh(
     if out is None:
         raise OptionError("option out", "no output given", "the folder of the store to be written")
     inputs = CityInputs(footprints or (), layer, points or (), terrain, surface, building_heights)
-    resources = _resources(memory_limit, n_workers, fan_in=batch_size)
+    resources = choose_resources(memory_limit, n_workers)
     survey = survey_city(inputs, chosen)
     described = describe_inputs(inputs)
     fingerprint = combined_fingerprint({"inputs": described, "options": dataclasses.asdict(chosen), "layer": layer})
     target = Path(out).absolute()
-    if _is_finished(target, fingerprint, overwrite=overwrite):
+    if is_finished(target, fingerprint, overwrite=overwrite):
         return _finished_run(target, resources)
-    job, job_path = _prepare(survey, chosen, target, fingerprint, temp_dir=temp_dir, fan_in=batch_size)
+    job, job_path = begin_job(survey, chosen, target, fingerprint, temp_dir=temp_dir, fan_in=batch_size)
     plan = plan_city(job, job_path, resources)
     ending = _Ending(job, fingerprint, tuple(described), keep_intermediate, plan)
     return _start(plan, job, ending, client=client, scheduler=scheduler, retries=retries, progress=progress)
@@ -279,76 +277,6 @@ def _check_settings(*, batch_size: int, use_disk_store: bool, on_error: str, ret
         )
     if not isinstance(retries, int) or retries < 0:
         raise OptionError("option retries", repr(retries), "a whole number of at least 0")
-
-
-def _resources(memory_limit: str | int, n_workers: int | str, *, fan_in: int) -> Resources:
-    machine = survey_machine()
-    auto = memory_limit in ("auto", None)
-    allowed = int(machine.available_bytes * AUTO_SHARE) if auto else parse_bytes(memory_limit)
-    if n_workers in ("auto", None):
-        count = max(1, min(machine.cpus, allowed // (3 * RESERVED_BYTES)))
-    elif isinstance(n_workers, int) and not isinstance(n_workers, bool) and n_workers >= 1:
-        count = n_workers
-    else:
-        raise OptionError("option n_workers", repr(n_workers), "a whole number of at least 1, or 'auto'")
-    return Resources(allowed, count, fan_in)
-
-
-def _worker_bytes(resources: Resources) -> int:
-    return max((resources.allowed_bytes - RESERVED_BYTES) // resources.n_workers, RESERVED_BYTES)
-
-
-def describe_inputs(inputs: CityInputs) -> list[dict[str, Any]]:
-    """Return role and fingerprint of every input file."""
-    files = [("footprints", path) for path in inputs.footprint_paths]
-    files += [("points", path) for path in inputs.point_paths]
-    files += list(inputs.rasters.items())
-    return [{"role": role, **file_fingerprint(path)} for role, path in files]
-
-
-def _is_finished(out: Path, fingerprint: str, *, overwrite: bool) -> bool:
-    """Whether the store is there already; refuse to touch anything else that has its name."""
-    if not out.exists():
-        if not os.access(_nearest_folder(out), os.W_OK):
-            raise OutputError(str(out), "its folder is not writable", advice="choose another place with --out")
-        return False
-    try:
-        attributes = open_store(out).attributes
-    except StoreError as error:
-        raise OutputError(str(out), "it exists and is no city store", "a new path", "choose another path") from error
-    if attributes.get("fingerprint") == fingerprint:
-        return True
-    if not overwrite:
-        raise OutputError(
-            str(out), "it holds the result of another run", "a new path", "pass --overwrite to replace it"
-        )
-    return False
-
-
-def _nearest_folder(path: Path) -> Path:
-    return next(folder for folder in path.parents if folder.exists())
-
-
-def _prepare(
-    survey: Survey, options: CityOptions, out: Path, fingerprint: str, *, temp_dir: PathLike | None, fan_in: int
-) -> tuple[CityJob, str]:
-    """Return the job, taken from the scratch folder where the same run was begun before."""
-    scratch = (Path(temp_dir).absolute() if temp_dir else out.parent) / f"{out.name}.scratch"
-    mark = scratch / _SCRATCH_MARK
-    if scratch.exists() and not mark.exists() and any(scratch.iterdir()):
-        raise OutputError(
-            str(scratch), "it is in the way of the scratch folder", advice="move it, or choose --temp-dir"
-        )
-    if mark.exists():
-        kept = scratch / "job.pickle"
-        if fingerprint in mark.read_text(encoding="utf8") and kept.exists():
-            return load_job(str(kept)), str(kept)
-        shutil.rmtree(scratch)
-    scratch.mkdir(parents=True, mode=0o700, exist_ok=True)
-    job = city_job(survey, options, out=out, scratch=scratch, fan_in=fan_in)
-    job_path = save_job(job)
-    write_json(mark, {"fingerprint": fingerprint, "software": software_versions()})
-    return job, job_path
 
 
 @dataclass(frozen=True)
@@ -402,7 +330,7 @@ def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str
     return ClusterExecutor(
         *local_cluster(
             n_workers=plan.n_workers,
-            worker_bytes=_worker_bytes(resources),
+            worker_bytes=resources.worker_bytes,
             local_directory=str(job.scratch.root / "dask"),
         )
     )
@@ -416,11 +344,10 @@ def _finished_run(out: Path, resources: Resources) -> Run[CityMesh]:
 
 
 def mesh_summary(mesh: CityMesh) -> str:
-    """Return a few lines on what a mesh holds."""
-    status = mesh.buildings["status"]
-    words, counts = np.unique(np.asarray(status, dtype=str), return_counts=True)
-    outcomes = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True)) or "none"
+    """Return a line on what a mesh holds."""
+    words, counts = np.unique(mesh.buildings["status"].astype(str), return_counts=True)
+    outcomes = ", ".join(f"{count:,} {word}" for word, count in zip(words, counts, strict=True)) or "none"
     return f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices; buildings: {outcomes}"
 
 
-__all__: Sequence[str] = ("CityMesh", "build_city_mesh", "connect", "describe_inputs", "mesh_summary", "open_mesh")
+__all__: Sequence[str] = ("CityMesh", "build_city_mesh", "connect", "mesh_summary", "open_mesh")

@@ -5,6 +5,7 @@ Here a `JobSpec` meets the Python interface; what a job may hold is the business
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def finish_run(run: Run[CityMesh]) -> CityMesh:
     except BaseException:
         run.cancel()
         raise
+
+
+def mesh_summary(mesh: CityMesh) -> str:
+    """Return one line on what a mesh holds."""
+    words = Counter(mesh.buildings["status"].tolist())
+    outcomes = ", ".join(f"{count:,} {word}" for word, count in sorted(words.items())) or "none"
+    return f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices; buildings: {outcomes}"
 
 
 def load_jobs(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> list[JobSpec]:

@@ -161,7 +161,7 @@ def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
 
 def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> dict[str, Any]:
     """Say what came out, and return it for ``--json``; a run that had nothing to do has no report."""
-    from .api import mesh_summary
+    from .batch import mesh_summary
     from .report import describe, report_path
 
     facts: RunFacts | None = run.report
@@ -189,7 +189,8 @@ def _run_check(given: argparse.Namespace) -> int:
 
 
 def _run_info(given: argparse.Namespace) -> int:
-    from .api import mesh_summary, open_mesh
+    from .api import open_mesh
+    from .batch import mesh_summary
 
     mesh = open_mesh(given.store)
     attributes = mesh.attributes

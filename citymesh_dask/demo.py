@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .api import CityMesh, mesh_summary
-from .batch import finish_run, load_jobs, start_job
+from .api import CityMesh
+from .batch import finish_run, load_jobs, mesh_summary, start_job
 from .config import RunSettings
 from .errors import CheckError, OutputError
 from .options import CityOptions

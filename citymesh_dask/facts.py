@@ -104,7 +104,7 @@ class RunFacts:
     certificate : dict
         What the reduction proved; see ``docs/store.md``.
     terrain : dict
-        ``filled_share`` (0 to 1) and ``largest_hole`` (metres) of the terrain raster.
+        ``filled_share`` (0 to 1) and ``largest_hole_m`` of the terrain raster.
     seconds : float
         Wall time of the run.
     peak_memory : int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,9 @@ def render_html(facts: RunFacts, picture_png: bytes) -> str:
 
 def describe(facts: RunFacts) -> str:
     """Return the report for a terminal, lines of at most about 100 characters."""
-    lines = [*_describe_result(facts), *_describe_missing(facts), "", *_describe_stages(facts.stages)]
-    return "\n".join(lines)
+    lines = [f"input      {_describe_input(entry)}" for entry in facts.inputs]
+    lines += [*_describe_result(facts), *_describe_missing(facts), *_describe_proof(facts)]
+    return "\n".join([*lines, "", *_describe_stages(facts.stages)])
 
 
 def certificate_holds(facts: RunFacts) -> bool:
@@ -210,6 +211,36 @@ def _describe_result(facts: RunFacts) -> list[str]:
         f"time       {format_seconds(facts.seconds)} with {facts.workers} worker(s)",
         f"memory     at most {format_bytes(facts.peak_memory)} in a worker{allowed}",
     ]
+
+
+def _describe_input(entry: Mapping[str, Any]) -> str:
+    known = (f"{_words(name)} {format_value(value, name)}" for name, value in entry.items())
+    rest = [text for name, text in zip(entry, known, strict=True) if name not in ("role", "path")]
+    return f"{entry.get('role', '')} {entry.get('path', '')}" + (f" ({', '.join(rest)})" if rest else "")
+
+
+def _describe_proof(facts: RunFacts) -> list[str]:
+    """Return the certificate, the angles and the terrain as one line each."""
+    proof, quality = facts.certificate, facts.quality
+    faults = ", ".join(f"{proof[name]} {_words(name)}" for name in _FAULTS if name in proof)
+    area = "area exact" if proof.get("area_exact") else "AREA NOT EXACT"
+    poor = f"{format_count(quality.below_angle)} under the asked {quality.asked_angle:g} degrees"
+    terrain = ", ".join(f"{_words(name)} {format_value(value, name)}" for name, value in facts.terrain.items())
+    return [
+        f"proof      {faults}, {area}" if proof else "proof      NO CERTIFICATE",
+        f"angles     {_describe_angles(quality.angles)}; {poor}",
+        f"walls      {_describe_angles(quality.wall_angles)}",
+        f"terrain    {terrain or 'nothing known'}",
+    ]
+
+
+def _describe_angles(counts: Sequence[int]) -> str:
+    """Return the shares of triangles by smallest angle in steps of ten degrees."""
+    total = sum(counts)
+    if not total:
+        return "not measured"
+    shares = [100 * sum(counts[low : low + 10]) / total for low in range(0, 60, 10)]
+    return ", ".join(f"{10 * i}-{10 * i + 10}° {share:.1f} %" for i, share in enumerate(shares))
 
 
 def _describe_missing(facts: RunFacts) -> list[str]:

@@ -158,6 +158,10 @@ def test_the_terminal_text_holds_every_outcome_reason_hole_and_warning() -> None
     assert "MISSING TILE  tile 7" in text and "WARNING    two files overlap" in text
     assert "DOES NOT HOLD" in text
     assert "mesh_tile" in text and "(3 reused)" in text and "400 MB" in text
+    assert "input      footprints a & b.gpkg (size 12 MB, features 41)" in text
+    assert "0 open edges" in text and "area exact" in text
+    assert "0-10° 2.5 %, 10-20° 8.2 %" in text and "12 under the asked 25 degrees" in text
+    assert "filled share 12.5 %, largest hole 14.0 m" in text
 
 
 @pytest.mark.parametrize(

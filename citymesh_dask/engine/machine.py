@@ -8,6 +8,9 @@ from pathlib import Path
 
 import psutil
 
+from ..errors import OptionError
+from .memory import RESERVED_BYTES, parse_bytes
+
 AUTO_SHARE = 0.6
 """Share of the free memory that ``memory_limit="auto"`` takes."""
 
@@ -26,6 +29,51 @@ class Machine:
 
     available_bytes: int
     cpus: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use.
+
+    Parameters
+    ----------
+    allowed_bytes : int
+        Memory of the whole process tree.
+    n_workers : int
+        Processes (or threads) that work side by side.
+    """
+
+    allowed_bytes: int
+    n_workers: int
+
+    @property
+    def worker_bytes(self) -> int:
+        """Memory of one worker: what is left beside the scheduler, in equal shares."""
+        return max((self.allowed_bytes - RESERVED_BYTES) // self.n_workers, RESERVED_BYTES)
+
+
+def choose_resources(memory_limit: str | int = "auto", n_workers: int | str = "auto") -> Resources:
+    """Return what a run may use.
+
+    Parameters
+    ----------
+    memory_limit : str or int
+        Memory of the whole process tree, such as ``"4GB"``; "auto" takes `AUTO_SHARE` of what is free.
+    n_workers : int or "auto"
+        "auto" takes the CPUs that this process may use, fewer where their memory would be short.
+
+    Raises
+    ------
+    OptionError
+        If one of them cannot be understood.
+    """
+    machine = survey_machine()
+    allowed = int(machine.available_bytes * AUTO_SHARE) if memory_limit == "auto" else parse_bytes(memory_limit)
+    if n_workers == "auto":
+        return Resources(allowed, max(1, min(machine.cpus, allowed // (3 * RESERVED_BYTES))))
+    if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
+        raise OptionError("option n_workers", repr(n_workers), "a whole number of at least 1, or 'auto'")
+    return Resources(allowed, n_workers)
 
 
 def survey_machine() -> Machine:

@@ -17,20 +17,7 @@ import numpy as np
 from ..mesh import TERRAIN_LEVEL, Boundary
 from ..outlines import Bool, Float64, Int8, Int32, Int64
 from ..tiles import Box
-from .edges import tile_edges
 from .matching import INCONSISTENT, ONCE, OVERUSED, match_edges, number_rows
-
-__all__ = [
-    "MergedBoundary",
-    "Rim",
-    "SeamDefects",
-    "SeamFault",
-    "along_frame",
-    "close_rim",
-    "merge_boundaries",
-    "merge_defects",
-    "tile_edges",
-]
 
 
 class SeamFault(IntEnum):

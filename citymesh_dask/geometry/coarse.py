@@ -82,7 +82,7 @@ def triangulate_window(
     Raises
     ------
     RunError
-        If the labels of two pieces contradict one another.
+        If pieces cross, or the labels of two of them contradict one another.
     """
     table = _delaunay(points, ends, window)
     triangles, neighbours, sides = _attach(table, *_star(len(points), ends))
@@ -120,7 +120,16 @@ def _delaunay(points: Int64, ends: Int32, window: Box) -> UInt32:
     )
     # Differences from the centre are exact in float64, and so are the library's predicates.
     cdt.insert_vertices((points - centre) / MESH_UNITS)
-    cdt.insert_edges(np.ascontiguousarray(ends, np.uint32))
+    try:
+        cdt.insert_edges(np.ascontiguousarray(ends, np.uint32))
+    except RuntimeError as error:
+        x0, y0, x1, y1 = (value / MESH_UNITS for value in window)
+        raise RunError(
+            f"outlines between x {x0:.1f} and {x1:.1f} m, y {y0:.1f} and {y1:.1f} m from the project origin",
+            str(error).splitlines()[0],
+            "outlines that do not cross",
+            "report this with the footprints of that place",
+        ) from error
     table: UInt32 = cdt.triangles_array(copy=False).view(np.uint32).reshape(-1, 6).copy()
     return table
 

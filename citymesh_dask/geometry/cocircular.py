@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ..outlines import Int32, Int64
-from .disjoint_sets import joined
+from .cleaning.linking import group_labels
 
 _FILTER = 4e-15
 """Relative size of the float determinant above which it is surely not zero. The error bound of this
@@ -46,7 +46,7 @@ def break_ties(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32)
     pairs = found[sure, :2].astype(np.int64)
     if len(pairs):
         members = np.unique(pairs)
-        group = joined(len(members), np.searchsorted(members, pairs))
+        group = group_labels(len(members), np.searchsorted(members, pairs))
         order = np.argsort(group, kind="stable")
         start = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
         _fan_out(points, triangles, neighbours, sides, members[order], start)

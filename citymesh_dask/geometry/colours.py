@@ -22,6 +22,9 @@ TERRAIN, WALL, ROOF, EARTH = 0, 1, 2, 3
 _PARTS = ((203, 210, 193), (244, 237, 223), (186, 108, 82), (168, 158, 143))
 _FIRST = len(_PARTS)
 
+# Roofs differ a little in tone, so that neighbours under one height can be told apart.
+_ROOF_TINTS = ((174, 98, 75), (196, 117, 90), (180, 110, 90), (200, 122, 86), (169, 99, 82))
+
 # Hues of equal lightness and chroma in CIE L*a*b*, so that no building stands out by chance.
 _BUILDING_TINTS = (
     (214, 140, 124),
@@ -85,7 +88,7 @@ class Colouring:
             return np.array([*_PARTS, *_BUILDING_TINTS], np.uint8)
         if self.by == "height":
             return np.concatenate([np.array(_PARTS, np.uint8), height_ramp(256 - _FIRST)])
-        return np.array(_PARTS, np.uint8)
+        return np.array([*_PARTS, *_ROOF_TINTS], np.uint8)
 
     def paint(
         self, markers: npt.NDArray[np.int32], building: npt.NDArray[np.int32], corners: npt.NDArray[np.float64]
@@ -108,7 +111,9 @@ class Colouring:
         if self.by == "building":
             tints = _spread(building) % len(_BUILDING_TINTS) + _FIRST
             return np.where(building >= 0, tints, _ground_numbers(markers)).astype(np.uint8)
-        parts = np.where(markers >= self.n_buildings, ROOF, WALL)
+        tone = _spread(building) % (1 + len(_ROOF_TINTS))
+        roofs = np.where(tone == 0, ROOF, _FIRST - 1 + tone)
+        parts = np.where(markers >= self.n_buildings, roofs, WALL)
         return np.where(markers >= 0, parts, _ground_numbers(markers)).astype(np.uint8)
 
     def _height_numbers(

@@ -22,7 +22,7 @@ LIGHT_AZIMUTH = 308.0
 LIGHT_ELEVATION = 44.0
 
 _NOTHING = np.float32(-np.inf)
-_BAND_ROWS = 128
+_BAND_ROWS = 64
 
 Depth = npt.NDArray[np.float32]
 Surface = npt.NDArray[np.uint8]
@@ -147,7 +147,7 @@ class Canvas:
         self._depth = np.full((height, width), _NOTHING)
         self._surface = np.zeros((height, width, 3), np.uint8)
         sun = View(azimuth=(LIGHT_AZIMUTH + 180.0) % 360.0, elevation=LIGHT_ELEVATION)
-        shadow_size = (max(width, height), max(width, height))
+        shadow_size = (max(width, height) * 3 // 4,) * 2
         self._sun = fit_projection(sun, _with_shadows(box, view), size=shadow_size, margin=0.0)
         self._sun_depth = np.full(shadow_size, _NOTHING)
         self._to_light = viewing_axes(sun.azimuth, sun.elevation)[2]
@@ -178,15 +178,21 @@ class Canvas:
             Colours by number.
         """
         height = len(self._depth) // SUPERSAMPLING
-        coarse = self._depth[::SUPERSAMPLING, ::SUPERSAMPLING]
-        occlusion = _crevices(coarse, self._camera, reach=max(max(coarse.shape) // 130, 1))
         bands = []
         for start in range(0, height, _BAND_ROWS):
             stop = min(start + _BAND_ROWS, height)
-            hidden = occlusion[start:stop].repeat(SUPERSAMPLING, axis=0).repeat(SUPERSAMPLING, axis=1)
+            hidden = self._hidden(start, stop).repeat(SUPERSAMPLING, axis=0).repeat(SUPERSAMPLING, axis=1)
             rows = slice(start * SUPERSAMPLING, stop * SUPERSAMPLING)
             bands.append(self._develop_band(rows, palette, hidden))
         return np.concatenate(bands)
+
+    def _hidden(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Return what `_crevices` says of some rows of the picture, from as many rows as it looks at."""
+        coarse = self._depth[::SUPERSAMPLING, ::SUPERSAMPLING]
+        reach = max(max(coarse.shape) // 130, 1)
+        first = max(start - 2 * reach, 0)
+        window = coarse[first : stop + 2 * reach]
+        return _crevices(window, self._camera, reach=reach)[start - first : stop - first]
 
     def _develop_band(
         self, rows: slice, palette: npt.NDArray[np.uint8], occlusion: npt.NDArray[np.float32]

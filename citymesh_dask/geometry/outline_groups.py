@@ -7,6 +7,7 @@ Only the bookkeeping of `Outlines` belongs here; how groups are found and cleane
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from ..outlines import Bool, Int64, Outlines
 
@@ -79,6 +80,7 @@ def edges_near(outlines: Outlines, boxes: Int64) -> Int64:
     return near.points[near.edges[:, :2]].reshape(-1, 4)
 
 
+@njit(cache=True, nogil=True)
 def boxes_meet(boxes: Int64, others: Int64) -> Bool:
     """Tell which boxes meet any of some others.
 
@@ -95,6 +97,10 @@ def boxes_meet(boxes: Int64, others: Int64) -> Bool:
         One flag per box.
     """
     flags = np.zeros(len(boxes), np.bool_)
-    for x0, y0, x1, y1 in others.tolist():
-        flags |= (boxes[:, 0] <= x1) & (boxes[:, 2] >= x0) & (boxes[:, 1] <= y1) & (boxes[:, 3] >= y0)
+    for i in range(len(boxes)):
+        for k in range(len(others)):
+            across = boxes[i, 0] <= others[k, 2] and boxes[i, 2] >= others[k, 0]
+            if across and boxes[i, 1] <= others[k, 3] and boxes[i, 3] >= others[k, 1]:
+                flags[i] = True
+                break
     return flags

@@ -142,16 +142,19 @@ def _sample_pieces(
         dx = points[b, 0] / MESH_UNITS - x
         dy = points[b, 1] / MESH_UNITS - y
         count = max(math.ceil(math.sqrt(dx * dx + dy * dy) / place[4]), 1)
+        least = np.inf
+        most = -np.inf
         for i in range(count + 1):
             part = i / count
             height = height_at(
                 heights, first[0], first[1], place[0], place[1], place[2], place[3], x + part * dx, y + part * dy
             )
-            level = np.int32(np.rint(height * 1000.0))
-            for side in range(2):
-                label = sides[k, side]
-                low[label] = min(low[label], level)
-                high[label] = max(high[label], level)
+            least = min(least, height)
+            most = max(most, height)
+        for side in range(2):
+            label = sides[k, side]
+            low[label] = min(low[label], np.int32(np.rint(least * 1000.0)))
+            high[label] = max(high[label], np.int32(np.rint(most * 1000.0)))
 
 
 @njit(cache=True, nogil=True)

@@ -92,7 +92,7 @@ def tile_constraints(
     Raises
     ------
     RunError
-        If the labels of the pieces contradict one another.
+        If pieces cross, or the labels of two of them contradict one another.
     """
     if tile[0] <= frame[0] and tile[1] <= frame[1] and tile[2] >= frame[2] and tile[3] >= frame[3]:
         share = _whole(pieces)

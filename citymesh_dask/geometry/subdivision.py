@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..outlines import GROUND, Bool, Float64, Int8, Int32, Int64, Outlines, Pieces
 from ..tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box
 from .bisection import bisect_edges, feature_reach, lengths_at_points
-from .disjoint_sets import joined
+from .cleaning.linking import group_labels
 from .domain_frame import frame_sides
 from .fillers import filler_spacing
 from .segment_grid import segment_grid
@@ -106,7 +106,7 @@ def _clusters(group: npt.NDArray[np.intp], labels: Int64) -> Int32:
     keys = group[:, None] * (int(compact.max()) + 1) + compact.reshape(labels.shape)
     _, nodes = np.unique(keys, return_inverse=True)
     nodes = nodes.reshape(labels.shape)
-    root = joined(int(nodes.max()) + 1, nodes[is_building.all(axis=1)])
+    root = group_labels(int(nodes.max()) + 1, nodes[is_building.all(axis=1)])
     own = np.where(is_building[:, 0], nodes[:, 0], nodes[:, 1])
     result = np.full(len(labels), -1, np.int32)
     some = is_building.any(axis=1)

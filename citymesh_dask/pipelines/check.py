@@ -22,14 +22,14 @@ from ..outlines import Float64
 from ..store.city_store import CityStore, open_store
 from ..store.scratch import Scratch
 from .check_finish import finish_check
-from .check_reading import is_solid, read_vertices, to_plan
+from .check_reading import is_solid, read_faces, read_vertices, to_plan
 from .check_report import CheckReport
 
 __all__ = ["check_piece", "check_store", "combine_proofs", "face_pieces", "finish_check", "plan_check"]
 
 PIECE_FACES = 1 << 19
-"""Faces of a piece: enough to make its boundary short, few enough for 100 MB."""
-PIECE_BYTES_PER_FACE = 160
+"""Faces of a piece: enough to make its boundary short, few enough for 130 MB."""
+PIECE_BYTES_PER_FACE = 120
 """Memory of `check_piece` for each face, beyond one chunk of each array."""
 PIECE_BYTES = 64 << 20
 """Memory of `check_piece` for the chunks that it reads from."""
@@ -82,16 +82,11 @@ def check_piece(path: str | Path, start: int, stop: int) -> PieceProof:
         To be added to those of the other pieces by `combine_proofs`.
     """
     store = open_store(path)
-    piece = number_piece(store.read("faces", start, stop), store.n_vertices)
+    faces, markers, building = read_faces(store, start, stop)
+    piece = number_piece(faces, store.n_vertices)
     plan, z = to_plan(_read_pages(store, piece), store)
     measures = measure_faces(
-        piece.faces,
-        store.read("markers", start, stop),
-        store.read("building", start, stop),
-        plan=plan,
-        z=z,
-        n_buildings=store.n_buildings,
-        closed=is_solid(store),
+        piece.faces, markers, building, plan=plan, z=z, n_buildings=store.n_buildings, closed=is_solid(store)
     )
     return prove_piece(piece, measures, start=start)
 

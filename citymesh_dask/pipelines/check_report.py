@@ -121,10 +121,10 @@ class CheckReport:
         ]
         if not self.ok:
             return "\n".join([*lines, "The mesh does not hold:", *(problem.describe() for problem in self.problems)])
-        shape = "closed solid" if self.solid else f"one surface with a rim of {self.rim_length:,.3f} m"
+        shape = "a closed solid" if self.solid else f"one surface with a rim of {self.rim_length:,.3f} m"
         same = "exactly the domain" if self.area_exact else f"the domain has {self.domain_area:,.3f} m2"
         lines += [
-            f"It is a {shape}: every edge has its two faces, every vertex one umbrella or fan of them.",
+            f"It is {shape}: every edge has its two faces, every vertex one umbrella or fan of them.",
             f"Terrain and roofs cover {self.mesh_area:,.3f} m2 in plan, {same}; no triangle is inverted.",
             "Every building that the table calls meshed is there with the area of the table, no other is.",
         ]

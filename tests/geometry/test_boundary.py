@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.errors import CheckError
-from citymesh_dask.geometry.boundary import MergedBoundary, SeamFault, close_rim, merge_boundaries, tile_edges
+from citymesh_dask.geometry.boundary import MergedBoundary, SeamFault, close_rim, merge_boundaries
+from citymesh_dask.geometry.edges import tile_edges
 from citymesh_dask.geometry.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
 from citymesh_dask.mesh import TERRAIN_LEVEL, Boundary
 from citymesh_dask.store.chunks import Array
@@ -161,6 +162,17 @@ def test_the_root_is_the_same_array_for_array_for_every_fan_in() -> None:
         for name in ("keys", "z", "edges", "refs"):
             assert np.array_equal(getattr(root, name), getattr(roots[0], name))
     assert len(roots[0].edges) == 4 * SIZE
+
+
+def test_tiles_without_faces_change_nothing() -> None:
+    leaves = [tile.boundary for tile in checkerboard(3)]
+    empty = Boundary(np.empty((0, 3), np.int64), np.empty(0), np.empty((0, 2), np.int32), np.empty((0, 3), np.int32))
+    assert len(merge_boundaries([empty, empty]).boundary.edges) == 0
+    with_empty, without = merge_boundaries([empty, *leaves, empty]), merge_boundaries(leaves)
+    assert np.array_equal(with_empty.boundary.edges, without.boundary.edges)
+    assert np.array_equal(with_empty.seams, without.seams)
+    rim = close_rim(empty, FRAME)
+    assert rim.length == 0 and not len(rim.defects) and not len(rim.seams)
 
 
 def test_a_missing_tile_leaves_open_edges_with_their_tile() -> None:

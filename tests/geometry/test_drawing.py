@@ -148,6 +148,10 @@ def test_colours_tell_part_building_and_height() -> None:
     corners[:, 0, 2] = [0, 9, 9, 20, 0, 0]
     parts = Colouring("marker", 3).paint(markers, building, corners)
     assert parts.tolist() == [TERRAIN, WALL, ROOF, WALL, EARTH, EARTH]
+    rows = np.arange(3, 60, dtype=np.int32)
+    roofs = Colouring("marker", 60).paint(rows + 60, rows, np.zeros((57, 3, 3)))
+    assert not {TERRAIN, WALL, EARTH} & set(roofs.tolist()), "other tones are roofs too"
+    assert len(set(roofs.tolist())) > 3
     tints = Colouring("building", 3).paint(markers, building, corners)
     assert tints[1] == tints[2] != tints[3] and tints[0] == TERRAIN
     heights = Colouring("height", 3, (0.0, 20.0)).paint(markers, building, corners)

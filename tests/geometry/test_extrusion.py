@@ -268,6 +268,31 @@ def test_four_tiles_through_buildings_fit(seed: int, walls: bool) -> None:
     assert total == 2 * 100 * 100 * MESH_UNITS**2
 
 
+def test_columns_know_regions_that_the_tile_does_not_touch() -> None:
+    """Three roofs meet where a seam over the highest begins: one tile never touches the middle one.
+
+    Its wall must still have a vertex at that level. The constraints hold the pieces around such a
+    vertex of which the tile owns neither side; the mesh leaves them out.
+    """
+    houses = [rectangle(20, 50, 80, 80), rectangle(20, 20, 50, 50), rectangle(50, 20, 80, 50)]
+    scene = make_scene(
+        (0.0, 0.0, 100.0, 100.0),
+        houses,
+        seams=[[(50.0, 50.0), (50.0, 80.0)]],
+        tile_of=lambda x, y: 0 if 20 < x < 50 and 50 < y < 80 else 1,
+    )
+    constraints = scene.constraints(0)
+    assert (~(constraints.own_left | constraints.own_right)).any()
+    surfaces = [surface_of(scene, tile, heights=[40.0, 30.0, 33.3], terrain=Hills())[1] for tile in (0, 1)]
+    for surface in surfaces:
+        check_tile(surface)
+    assert 333_000 in surfaces[0].mesh.levels
+    vertices, faces, _ = join([surface.mesh for surface in surfaces])
+    edges, overused, inconsistent = open_edges(faces, len(vertices))
+    assert (overused, inconsistent) == (0, 0)
+    assert on_frame(vertices[edges], (0.0, 0.0, 100.0, 100.0))
+
+
 def test_a_building_of_another_tile_gets_no_wall() -> None:
     """The ground tile has terrain up to the foot; the owner has roof and walls; together they close."""
 

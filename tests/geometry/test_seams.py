@@ -21,7 +21,7 @@ from citymesh_dask.geometry.seams import tile_constraints, window_of
 from citymesh_dask.geometry.subdivision import subdivide
 from citymesh_dask.outlines import BEYOND, GROUND, Constraints, Outlines, Pieces
 from citymesh_dask.tiles import MESH_PER_OUTLINE, MESH_UNITS, Box, Tiling
-from tests.scenes import block_outlines, circle, metre_frame, outlines_of_rings, square
+from tests.outline_scenes import block_outlines, circle, metre_frame, outlines_of_rings, square
 
 Sizes = tuple[float, float]
 NO_EDGES = np.empty((0, 4), np.int64)
@@ -336,6 +336,13 @@ def test_contradicting_labels_are_refused() -> None:
         constraints_of(broken, frame, tiles_of(frame, 2, 2)[0])
 
 
+def test_crossing_outlines_are_refused() -> None:
+    frame = metre_frame(40, 40)
+    pieces = pieces_of(outlines_of_rings([square(0, 10, 10, 12), square(1, 15, 15, 12)], frame), frame)
+    with pytest.raises(RunError, match="do not cross"):
+        constraints_of(pieces, frame, tiles_of(frame, 2, 2)[0])
+
+
 def test_fillers_are_the_same_in_every_box_and_keep_their_distance() -> None:
     frame = mesh_box(metre_frame(400, 300))
     points = np.array([[100, 100], [180, 130]]) * MESH_UNITS
@@ -353,13 +360,13 @@ def test_fillers_are_the_same_in_every_box_and_keep_their_distance() -> None:
     assert abs(len(whole) - 400 * 300 / 86.6) < 120
 
 
-def test_ties_become_fans_from_the_smallest_corner() -> None:
-    points = np.array([[0, 1], [1, 0], [2, 0], [3, 1], [2, 2], [1, 2]])  # on the circle around (1.5, 1)
-    octagon = np.array([[-5, 0], [-4, -3], [0, -5], [3, -4], [5, 0], [4, 3], [0, 5], [-3, 4]])
+@pytest.mark.parametrize("scale", [1, 2**20, 2**28])
+def test_ties_become_fans_from_the_smallest_corner(scale: int) -> None:
+    """The circle is 5 units, 20 m and 5 km wide: the last is beyond 64-bit arithmetic."""
+    octagon = np.array([[-5, 0], [-4, -3], [0, -5], [3, -4], [5, 0], [4, 3], [0, 5], [-3, 4]]) * scale
     triangles = np.array([[1, 2, 3], [1, 3, 4], [1, 4, 7], [4, 5, 7], [5, 6, 7], [0, 1, 7]], np.int32)
     neighbours = np.array([[-1, -1, 1], [0, -1, 2], [1, 3, 5], [-1, 4, 2], [-1, -1, 3], [-1, 2, -1]], np.int32)
     sides = np.where(neighbours < 0, np.arange(1, 19).reshape(6, 3), 0).astype(np.int32)
-    assert len(points) == 6
     assert break_ties(octagon, triangles, neighbours, sides) == 5
     assert (triangles == 0).sum(axis=1).tolist() == [1] * 6
     for t in range(6):
@@ -372,6 +379,17 @@ def test_ties_become_fans_from_the_smallest_corner() -> None:
                 assert triangles[other, back] == triangles[t, (e + 1) % 3]
             else:
                 assert sides[t, e] > 0
+
+
+@pytest.mark.parametrize("scale", [1, 2**20, 2**28])
+def test_what_is_nearly_on_a_circle_is_no_tie(scale: int) -> None:
+    square_corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * scale
+    square_corners[2] += 2**4 if scale > 1 else 1
+    triangles = np.array([[0, 1, 3], [1, 2, 3]], np.int32)
+    before = triangles.copy()
+    neighbours = np.array([[-1, 1, -1], [-1, -1, 0]], np.int32)
+    assert break_ties(square_corners, triangles, neighbours, np.zeros((2, 3), np.int32)) == 0
+    assert (triangles == before).all()
 
 
 def test_regions_are_located_without_a_triangulation() -> None:

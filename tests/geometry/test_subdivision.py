@@ -18,7 +18,7 @@ from citymesh_dask.geometry.subdivision import reach_of_features, subdivide
 from citymesh_dask.geometry.terrain import HeightField, TerrainLattice
 from citymesh_dask.outlines import BEYOND, GROUND, Outlines, Pieces
 from citymesh_dask.tiles import MESH_UNITS, OUTLINE_UNITS, Box
-from tests.scenes import Ring, metre_frame, outlines_of_rings, square
+from tests.outline_scenes import Ring, metre_frame, outlines_of_rings, square
 
 NO_EDGES = np.empty((0, 4), np.int64)
 

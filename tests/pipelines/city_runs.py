@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from citymesh_dask.engine.cluster import LocalExecutor
+from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.finish import seal_store
 from citymesh_dask.pipelines.city.job import CityJob, save_job
-from citymesh_dask.pipelines.city.plan import Resources, city_job, plan_city
+from citymesh_dask.pipelines.city.plan import city_job, plan_city
 from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import Domain, Tiling
@@ -51,7 +52,7 @@ def build(
     job = city_job(survey, options, out=out, scratch=scratch, fan_in=fan_in)
     if tiler is not None:
         job = dataclasses.replace(job, tiling=tiler(job.domain))
-    plan = plan_city(job, save_job(job), Resources(1 << 32, 2, fan_in))
+    plan = plan_city(job, save_job(job), Resources(1 << 32, 2))
     ledger = ReceiptFolder(str(scratch / "receipts"))
 
     def finish(run: Run[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 
 from citymesh_dask.errors import StoreError
-from citymesh_dask.geometry.boundary import close_rim, merge_boundaries, tile_edges
+from citymesh_dask.geometry.boundary import close_rim, merge_boundaries
+from citymesh_dask.geometry.edges import tile_edges
 from citymesh_dask.geometry.numbering import owned_tail, tail_rows, vertex_offsets
 from citymesh_dask.geometry.solid import close_solid
 from citymesh_dask.mesh import TERRAIN_LEVEL, Boundary
 from citymesh_dask.pipelines.check import check_piece, check_store, combine_proofs, face_pieces, plan_check
 from citymesh_dask.pipelines.check_report import CheckReport, Place, Problem
-from citymesh_dask.store.chunks import Array
-from citymesh_dask.store.city_store import open_store, write_arrays, write_attributes
+from citymesh_dask.store.chunks import Array, create_array
+from citymesh_dask.store.city_store import CHUNK_ROWS, open_store, write_arrays, write_attributes, write_table
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import MESH_UNITS, Domain
 from tests.builders import block_city, block_store, write_store
@@ -365,6 +367,29 @@ def test_a_damaged_chunk_is_an_error_not_a_report(tmp_path: Path) -> None:
         check_store(path)
     with pytest.raises(StoreError):
         check_store(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("damage", ["short markers", "short table", "no status", "no bounds"])
+def test_arrays_at_odds_are_an_error(tmp_path: Path, damage: str) -> None:
+    path = block_store(tmp_path / "store")
+    if damage == "short markers":
+        create_array(path / "markers", (20,), np.int32, CHUNK_ROWS["markers"])
+    elif damage == "no bounds":
+        attributes = {name: value for name, value in open_store(path).attributes.items() if name != "bounds"}
+        write_attributes(path, attributes)
+    else:
+        shutil.rmtree(path / "buildings" / "status")
+        if damage == "short table":
+            write_table(path / "buildings", {"status": np.array([], dtype=object)})
+    with pytest.raises(StoreError, match="damaged"):
+        check_store(path)
+
+
+def test_a_store_without_faces_is_no_city(tmp_path: Path) -> None:
+    mesh = without_faces(block_city(), list(range(26)))
+    report = check_store(write_store(tmp_path / "store", mesh, bounds=BOUNDS, columns=table()))
+    kinds = {problem.kind for problem in report.problems}
+    assert kinds == {"unused vertex", AREA, "building without a face"}
 
 
 def test_reports_survive_json() -> None:

@@ -20,7 +20,7 @@ from citymesh_dask.pipelines.city.pieces import read_pieces, subdivide_frame, su
 from citymesh_dask.pipelines.city.survey import Survey
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import MESH_UNITS, Box, Domain, regular_tiling
-from tests.scenes import outlines_of_rings, square
+from tests.outline_scenes import outlines_of_rings, square
 
 DOMAIN = Domain.from_bounds((1000, 2000, 1400, 2300))
 COLUMNS = ("points", "ends", "left", "right", "cluster", "boxes", "divided", "spacing", "wall_step")
@@ -50,6 +50,10 @@ def write_outlines(scratch: Scratch, name: str, outlines: Outlines, removed: lis
     scratch.write(name, arrays)
 
 
+def pack_box(outlines: Outlines) -> np.ndarray:
+    return np.concatenate([outlines.points.min(axis=0), outlines.points.max(axis=0)])
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> CityJob:
     """Two packs; a group of the first is settled in a pack of its own."""
@@ -58,8 +62,10 @@ def job(tmp_path: Path) -> CityJob:
     lattice = TerrainLattice.over_domain(DOMAIN, 1.0)
     member = np.array([0, 0, 1, 1, 1])
     settled = np.array([False, True, False, False, False])
+    packs = [select_groups(outlines, member == pack) for pack in range(2)]
     for pack in range(2):
-        write_outlines(scratch, f"outlines/{pack:05d}", select_groups(outlines, member == pack), [])
+        write_outlines(scratch, f"outlines/{pack:05d}", packs[pack], [])
+    scratch.write("groups", {"pack_box": np.stack([pack_box(pack) for pack in packs])})
     write_outlines(scratch, "outlines/settled", select_groups(outlines, settled), [(0, 1)])
     heights = np.add.outer(np.arange(lattice.rows) * 10, np.zeros(lattice.cols)).astype(np.int32)
     scratch.write("terrain/00000", {"heights": heights})

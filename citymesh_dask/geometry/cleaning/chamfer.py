@@ -261,8 +261,8 @@ def _place(
         trial[which], spot[2 * which], spot[2 * which + 1] = w, x[w], y[w]
     else:
         trial[which] = -1
-        spot[2 * which] = x[v] + int(math.floor(dx * length / full + 0.5))
-        spot[2 * which + 1] = y[v] + int(math.floor(dy * length / full + 0.5))
+        spot[2 * which] = x[v] + math.floor(dx * length / full + 0.5)
+        spot[2 * which + 1] = y[v] + math.floor(dy * length / full + 0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -277,33 +277,28 @@ def _is_clear(
     ax, ay, bx, by = spot[0], spot[1], spot[2], spot[3]
     keeps_first = _label(graph, first, v, False) != taker
     keeps_second = _label(graph, second, v, True) != taker
-    if (trial[0] >= 0 and keeps_first and degree[p] >= MAX_SECTORS) or (
-        trial[1] >= 0 and keeps_second and degree[q] >= MAX_SECTORS
-    ):
+    if trial[0] >= 0 and keeps_first and degree[p] >= MAX_SECTORS:
+        return False
+    if trial[1] >= 0 and keeps_second and degree[q] >= MAX_SECTORS:
         return False
     chord2 = float((bx - ax) ** 2 + (by - ay) ** 2)
-    if chord2 < shortest * shortest or chord2 > float(_CHORD * tolerance) ** 2 or turn(x[v], y[v], ax, ay, bx, by) <= 0:
+    if chord2 < shortest * shortest or chord2 > float(_CHORD * tolerance) ** 2:
         return False
-    if squared_distance(x[v], y[v], ax, ay, bx, by) < limit2:
+    if turn(x[v], y[v], ax, ay, bx, by) <= 0 or squared_distance(x[v], y[v], ax, ay, bx, by) < limit2:
         return False
-    if trial[0] < 0 and (
-        _off_frame(ax, ay, frame, limit)
-        or squared_distance(x[p], y[p], ax, ay, bx, by) < limit2
-        or squared_distance(bx, by, ax, ay, x[p], y[p]) < limit2
-    ):
-        return False
-    if trial[1] < 0 and (
-        _off_frame(bx, by, frame, limit)
-        or squared_distance(x[q], y[q], ax, ay, bx, by) < limit2
-        or squared_distance(ax, ay, bx, by, x[q], y[q]) < limit2
-    ):
-        return False
-    if keeps_first and squared_distance(bx, by, x[v], y[v], ax, ay) < limit2:
-        return False
-    if keeps_second and squared_distance(ax, ay, x[v], y[v], bx, by) < limit2:
-        return False
+    for which in range(2):
+        w, near_x, near_y, far_x, far_y = (p, ax, ay, bx, by) if which == 0 else (q, bx, by, ax, ay)
+        if trial[which] < 0 and (
+            _off_frame(near_x, near_y, frame, limit)
+            or squared_distance(x[w], y[w], ax, ay, bx, by) < limit2
+            or squared_distance(far_x, far_y, near_x, near_y, x[w], y[w]) < limit2
+        ):
+            return False
+        keeps = keeps_first if which == 0 else keeps_second
+        if keeps and squared_distance(far_x, far_y, x[v], y[v], near_x, near_y) < limit2:
+            return False
     for e in near:
-        if e == first or e == second:
+        if e in (first, second):
             continue
         c, d = graph[e, 0], graph[e, 1]
         at_first, at_second = trial[0] >= 0 and (c == p or d == p), trial[1] >= 0 and (c == q or d == q)
@@ -322,24 +317,21 @@ def _is_clear(
             if w != v and w != p and w != q and _in_triangle(x[w], y[w], x[v], y[v], ax, ay, bx, by):
                 return False
         # Rounding bends the edges at the new points a little.
-        if cross_properly(x[v], y[v], ax, ay, x[c], y[c], x[d], y[d]) or cross_properly(
-            x[v], y[v], bx, by, x[c], y[c], x[d], y[d]
-        ):
-            return False
-        if cross_properly(x[p], y[p], ax, ay, x[c], y[c], x[d], y[d]) or cross_properly(
-            x[q], y[q], bx, by, x[c], y[c], x[d], y[d]
-        ):
-            return False
+        cx, cy, dx, dy = x[c], y[c], x[d], y[d]
+        for u in (v, p):
+            if cross_properly(x[u], y[u], ax, ay, cx, cy, dx, dy):
+                return False
+        for u in (v, q):
+            if cross_properly(x[u], y[u], bx, by, cx, cy, dx, dy):
+                return False
     return True
 
 
 @njit(cache=True, nogil=True)
 def _off_frame(px: int, py: int, frame: Int64, limit: float) -> bool:
     """Return whether a point is near the frame but not on it."""
-    for gap in (px - frame[0], frame[2] - px, py - frame[1], frame[3] - py):
-        if gap != 0 and gap < limit:
-            return True
-    return False
+    gap_x, gap_y = min(px - frame[0], frame[2] - px), min(py - frame[1], frame[3] - py)
+    return 0 < gap_x < limit or 0 < gap_y < limit
 
 
 @njit(cache=True, nogil=True)

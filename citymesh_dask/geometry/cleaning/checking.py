@@ -87,7 +87,7 @@ def _near_pairs(points: Int64, edges: Int64, group_of: Int64, limit: float) -> t
     for v in range(n):
         x0, y0 = min(x0, points[v, 0]), min(y0, points[v, 1])
         x1, y1 = max(x1, points[v, 0]), max(y1, points[v, 1])
-    reach = int(math.ceil(limit))
+    reach = math.ceil(limit)
     x0, y0, x1, y1 = x0 - reach, y0 - reach, x1 + reach, y1 + reach
     while ((x1 - x0) // cell + 1) * ((y1 - y0) // cell + 1) > 8 * m + 1024:
         cell *= 2
@@ -140,7 +140,7 @@ def _near_pairs(points: Int64, edges: Int64, group_of: Int64, limit: float) -> t
                 f = members[j]
                 p, q = edges[f, 0], edges[f, 1]
                 px, qx = points[p, 0], points[q, 0]
-                if (px > ex1 and qx > ex1) or (px < ex0 and qx < ex0) or p == a or p == b or q == a or q == b:
+                if (px > ex1 and qx > ex1) or (px < ex0 and qx < ex0) or p in (a, b) or q in (a, b):
                     continue
                 py, qy = points[p, 1], points[q, 1]
                 if (py > ey1 and qy > ey1) or (py < ey0 and qy < ey0):
@@ -254,7 +254,7 @@ def find_defects(points: Int64, edges: Int64, point_start: Int64, edge_start: In
 @njit(cache=True, nogil=True)
 def _touch(x: Int64, y: Int64, a: int, b: int, c: int, d: int) -> bool:
     """Return whether edges ab and cd have a point in common that is not a common end."""
-    if a == c or a == d or b == c or b == d:
+    if a in (c, d) or b in (c, d):
         near, far = (b if a in (c, d) else a), (d if c in (a, b) else c)
         if near == far:
             return True

@@ -284,7 +284,7 @@ def labels_from_parts(
     base, height, start, members = bucket_intervals(boxes[low:high, 1].copy(), boxes[low:high, 3].copy(), rows)
     label = np.full(len(px), GROUND)
     for f in range(1, len(px)):
-        row = (int(math.floor(py[f])) - base) // height
+        row = (math.floor(py[f]) - base) // height
         if row < 0 or row >= len(start) - 1:
             continue
         for k in range(start[row], start[row + 1]):
@@ -342,7 +342,7 @@ def labels_from_edges(
         low[e], high[e] = min(y[tail[e]], y[head[e]]), max(y[tail[e]], y[head[e]])
     base, height, start, members = bucket_intervals(low, high, int(math.sqrt(m)) + 1)
     for f in range(1, len(px)):
-        row = (int(math.floor(py[f])) - base) // height
+        row = (math.floor(py[f]) - base) // height
         if row < 0 or row >= len(start) - 1:
             continue
         nearest = -math.inf

@@ -290,7 +290,7 @@ def find_crossings(x: Int64, y: Int64, tail: Int64, head: Int64) -> tuple[int, I
             if x[c] > bx:
                 break
             cy, dy = y[c], y[d]
-            if (cy >= y1 and dy >= y1) or (cy <= y0 and dy <= y0) or c == a or c == b or d == a or d == b:
+            if (cy >= y1 and dy >= y1) or (cy <= y0 and dy <= y0) or c in (a, b) or d in (a, b):
                 continue
             if cross_properly(ax, ay, bx, by, x[c], cy, x[d], dy):
                 first, second = grown(first, found + 1), grown(second, found + 1)
@@ -313,8 +313,8 @@ def _split_at_crossings(x: Int64, y: Int64, tail: Int64, head: Int64) -> tuple[i
         a, b, c, d = tail[first[k]], head[first[k]], tail[second[k]], head[second[k]]
         ux, uy, vx, vy = x[b] - x[a], y[b] - y[a], x[d] - x[c], y[d] - y[c]
         share = float((x[c] - x[a]) * vy - (y[c] - y[a]) * vx) / float(ux * vy - uy * vx)
-        node_x = x[a] + int(math.floor(share * ux + 0.5))
-        node_y = y[a] + int(math.floor(share * uy + 0.5))
+        node_x = x[a] + math.floor(share * ux + 0.5)
+        node_y = y[a] + math.floor(share * uy + 0.5)
         new_x[n + k], new_y[n + k] = node_x, node_y
         edges[2 * k], edges[2 * k + 1] = first[k], second[k]
         nodes[2 * k] = nodes[2 * k + 1] = n + k

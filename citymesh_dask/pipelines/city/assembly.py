@@ -17,8 +17,8 @@ from ...outlines import Int32, Int64
 from ...store.chunks import Array, read_metadata, read_rows
 from ...store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
 from ...store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
-from .job import CityJob, load_job
 from .closing import RIM_SEAMS
+from .job import CityJob, load_job
 from .meshes import boundary_name, seam_name
 
 NUMBERING = "numbering"

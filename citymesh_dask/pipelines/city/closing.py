@@ -8,6 +8,7 @@ from ...engine.tree import tree_levels
 from ...geometry.boundary import close_rim, merge_boundaries, merge_defects
 from ...geometry.solid import close_solid
 from ...mesh import Boundary
+from ...store.chunks import Array
 from .job import CityJob, load_job
 from .meshes import boundary_name, defect_facts, read_boundary, write_boundary
 
@@ -46,6 +47,6 @@ def _write_closing(job: CityJob, rim: Boundary) -> tuple[Boundary, int]:
     lowest = min(low for low in lows if low is not None)
     closing = close_solid(rim, job.domain, lowest_z=lowest, base_depth=job.options.base_depth, tile=tile)
     mesh = closing.mesh
-    arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
+    arrays: dict[str, Array] = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
     written = job.scratch.write(f"tiles/{tile:05d}", arrays)
     return closing.boundary, written + write_boundary(job, boundary_name(0, tile), closing.boundary)

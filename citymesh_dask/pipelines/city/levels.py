@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from ...mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
 from ...outcomes import Outcome, is_skipped
+from ...store.chunks import Array
 from ...tiles import OUTLINE_UNITS
+from .cleaning import read_fates
 from .job import CityJob, load_job
 
 Float64 = npt.NDArray[np.float64]
@@ -67,7 +69,12 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     raised = np.isfinite(roof_z)
     level[raised] = np.rint(roof_z[raised] * LEVELS_PER_METRE)
     volume = np.where(raised, facts.area * (roof_z - ground_z), 0.0)
-    columns = {"level": level, "outcome": outcome, "merged_into": into, "evidence": evidence["evidence"]}
+    columns: dict[str, Array] = {
+        "level": level,
+        "outcome": outcome,
+        "merged_into": into,
+        "evidence": evidence["evidence"],
+    }
     columns |= {"ground_z": ground_z, "roof_z": roof_z, "area": facts.area, "volume": volume}
     job.scratch.write(f"levels/{index:04d}", columns)
     return {"meshed": int(meshed.sum()), "skipped": int(is_skipped(outcome).sum())}
@@ -83,7 +90,8 @@ def roof_heights(facts: OutlineFacts, roof: Float64, height: Float64, ground: Fl
     base = np.where(np.isfinite(ground), ground, facts.terrain_low)
     wanted = np.where(np.isfinite(roof), roof, base + height)
     least = np.ceil(np.round((facts.terrain_high + min_height) * 100, 6))
-    return np.fmax(np.rint(wanted * 100), least) / 100
+    heights: Float64 = np.fmax(np.rint(wanted * 100), least) / 100
+    return heights
 
 
 def read_levels(job: CityJob, rows: Int64) -> Int32:
@@ -128,8 +136,7 @@ def _outcomes(job: CityJob, start: int, stop: int, has_outline: npt.NDArray[np.b
     fate, target = _mildest_fates(job, start, stop)
     lost = ~has_outline & ~is_skipped(outcome)
     outcome[lost] = fate[lost]
-    simplified = has_outline & (outcome == Outcome.MESHED) & (fate == Outcome.SIMPLIFIED)
-    outcome[simplified] = Outcome.SIMPLIFIED
+    outcome[has_outline & (outcome == Outcome.MESHED) & (fate == Outcome.SIMPLIFIED)] = Outcome.SIMPLIFIED
     return outcome, np.where(lost, target, -1)
 
 
@@ -141,16 +148,10 @@ def _mildest_fates(job: CityJob, start: int, stop: int) -> tuple[Int8, Int64]:
     fate = np.full(stop - start, Outcome.SKIPPED_NO_HEIGHT, np.int8)
     into = np.full(stop - start, -1, np.int64)
     for pack in range(job.n_packs + 1):
-        group = pack_name(job, pack)
-        rows = job.scratch.read(group, "fate_rows")
-        here = (rows >= start) & (rows < stop)
-        if not here.any():
-            continue
-        at = rows[here] - start
-        codes = job.scratch.read(group, "fate")[here]
-        targets = job.scratch.read(group, "fate_into")[here]
+        fates = read_fates(job, pack)
+        here = (fates.rows >= start) & (fates.rows < stop)
+        at, codes, targets = fates.rows[here] - start, fates.fate[here], fates.into[here]
         order = np.lexsort((targets, -codes.astype(np.int64)))  # mildest last, so that it stays
-        better = codes[order] <= fate[at[order]]
-        fate[at[order][better]] = codes[order][better]
-        into[at[order][better]] = targets[order][better]
+        better = order[codes[order] <= fate[at[order]]]
+        fate[at[better]], into[at[better]] = codes[better], targets[better]
     return fate, into

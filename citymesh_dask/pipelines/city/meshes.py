@@ -13,6 +13,7 @@ from ...geometry.meshing import mesh_constraints
 from ...geometry.seams import tile_constraints
 from ...mesh import Boundary, Quality, TileMesh
 from ...outlines import Constraints, Int32
+from ...store.chunks import Array
 from ...tiles import MESH_UNITS, Box
 from .ground import read_height_field
 from .job import CityJob, load_job
@@ -73,7 +74,7 @@ def _surface(job: CityJob, constraints: Constraints) -> TileSurface:
 def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]:
     """Write the arrays of a tile and its boundary; return the facts of both."""
     mesh = surface.mesh
-    arrays = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
+    arrays: dict[str, Array] = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
     written = job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": float(mesh.vertices[:, 2].min())})
     boundary = tile_boundary(mesh, surface.edges, tile=index, origin=job.domain.origin)
     written += write_boundary(job, boundary_name(0, index), boundary)
@@ -94,7 +95,7 @@ def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]
 def _write_empty(job: CityJob, index: int) -> dict[str, Any]:
     """Write a tile that owns nothing: its ground and buildings went to its neighbours."""
     none = np.empty((0, 3), np.int32)
-    arrays = {"vertices": np.empty((0, 3)), "faces": none, "markers": np.empty(0, np.int32)}
+    arrays: dict[str, Array] = {"vertices": np.empty((0, 3)), "faces": none, "markers": np.empty(0, np.int32)}
     job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": None})
     empty = Boundary(none.astype(np.int64), np.empty(0), none[:, :2], none)
     write_boundary(job, boundary_name(0, index), empty)

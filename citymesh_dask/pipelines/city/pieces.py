@@ -7,26 +7,26 @@ Files and groups only; the geometry is in `citymesh_dask.geometry.subdivision`,
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...geometry.domain_frame import frame_reach, frame_sides
 from ...geometry.domain_frame import subdivide_frame as subdivide_sides
-from ...geometry.outline_groups import boxes_meet, edges_near, group_boxes, select_groups
+from ...geometry.outline_groups import boxes_meet, edges_near, group_boxes
 from ...geometry.outline_measures import OutlineMeasures, measure_outlines
 from ...geometry.piece_sets import join_pieces, pieces_in_window
 from ...geometry.seams import window_of
 from ...geometry.subdivision import reach_of_features, subdivide
 from ...outlines import Int64, Outlines, Pieces
 from ...store.scratch import Scratch
-from ...tiles import Box
+from ...tiles import OUTLINE_UNITS, Box
+from .cleaning import SETTLED, read_outlines
 from .ground import read_height_field
 from .job import CityJob, load_job
 
-SETTLED = "outlines/settled"
 FRAME = "pieces/frame"
 
 
@@ -37,7 +37,7 @@ def subdivide_outlines(job_path: str, index: int) -> dict[str, Any]:
     `OutlineMeasures`. The last index is the pack of the groups that were settled together.
     """
     job = load_job(job_path)
-    outlines = _kept_outlines(job, index)
+    outlines = read_outlines(job, index)
     pieces = pieces_of_pack(job, index, outlines)
     measures = measure_outlines(outlines, pieces, functools.partial(read_height_field, job))
     job.scratch.write(f"pieces/{index:05d}", _columns(pieces) | _columns(measures))
@@ -118,45 +118,23 @@ def _columns(record: Pieces | OutlineMeasures) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def _outline_group(job: CityJob, pack: int) -> str:
-    return SETTLED if pack == job.n_packs else f"outlines/{pack:05d}"
-
-
-def _kept_outlines(job: CityJob, pack: int) -> Outlines:
-    """Return the outlines of a pack without the groups that were settled elsewhere."""
-    group = _outline_group(job, pack)
-    outlines = Outlines(**{field.name: job.scratch.read(group, field.name) for field in fields(Outlines)})
-    removed = job.scratch.read(SETTLED, "removed").reshape(-1, 2)
-    kept = np.ones(len(outlines.point_start) - 1, np.bool_)
-    kept[removed[removed[:, 0] == pack, 1]] = False
-    return select_groups(outlines, kept)
-
-
 def _edges_of_packs(job: CityJob, boxes: Int64, leave_out: int = -1) -> Int64:
     """Return the edges of all groups whose box meets one of some boxes, outline units."""
-    stamp = (job.scratch.root / SETTLED / "zarr.json").stat().st_mtime_ns
-    pack_boxes = _outline_boxes(job.scratch.root, job.n_packs, stamp)
+    pack_boxes = _outline_boxes(job)
     edges = [np.empty((0, 4), np.int64)]
     for pack in np.flatnonzero(boxes_meet(pack_boxes, boxes)).tolist():
         if pack != leave_out:
             near = boxes[boxes_meet(boxes, pack_boxes[pack : pack + 1])]
-            edges.append(edges_near(_kept_outlines(job, pack), near))
+            edges.append(edges_near(read_outlines(job, pack), near))
     return np.concatenate(edges)
 
 
-@functools.lru_cache(maxsize=2)
-def _outline_boxes(root: Path, n_packs: int, stamp: int) -> Int64:
-    """Return the box of each pack's outlines; read once per process.
-
-    The settled outlines are written after all packs: their time stamp tells one run from another.
-    """
-    del stamp
-    scratch = Scratch(root)
-    boxes = np.empty((n_packs + 1, 4), np.int64)
-    for pack in range(n_packs + 1):
-        points = scratch.read(SETTLED if pack == n_packs else f"outlines/{pack:05d}", "group_box")
-        boxes[pack] = _around(points)
-    return boxes
+def _outline_boxes(job: CityJob) -> Int64:
+    """Return a box around each pack's outlines, the settled ones last."""
+    # Cleaning moves outlines by a few tolerances out of the boxes of the parts.
+    margin = 4 * math.ceil(job.options.tolerance * OUTLINE_UNITS)
+    packs = job.scratch.read("groups", "pack_box") + np.array([-margin, -margin, margin, margin])
+    return np.concatenate([packs, _around(job.scratch.read(SETTLED, "group_box"))[None]])
 
 
 def _boxes_of_pieces(job: CityJob) -> Int64:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...engine.machine import Resources
 from ...engine.plan import Plan, Reduction, Stage, numbered_stage
 from ...geometry.terrain import TerrainLattice
 from ...options import CityOptions
@@ -20,25 +20,6 @@ BYTES_PER_TRIANGLE = 120
 TRIANGLES_PER_TILE = 150_000
 """Aim of the automatic tile size: tiles of 0.1 to 1 M triangles are the fastest."""
 WALL_FACTOR = 2.5
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run may use.
-
-    Parameters
-    ----------
-    allowed_bytes : int
-        Memory of the whole process tree.
-    n_workers : int
-        Processes (or threads) that work side by side.
-    fan_in : int
-        Most children of a node of the merging tree.
-    """
-
-    allowed_bytes: int
-    n_workers: int
-    fan_in: int = 8
 
 
 def city_job(survey: Survey, options: CityOptions, *, out: Path, scratch: Path, fan_in: int) -> CityJob:
