@@ -20,8 +20,9 @@ import pythoncdt
 
 from ..errors import RunError
 from ..outlines import Bool, Float64, Int32
+from .infill import collect_centres
 from .lattice_fill import FILLED
-from .regions import SUPER, UInt32, flood_regions, half_edges, largest_area, orient_pieces, owned_triangles
+from .regions import SUPER, UInt8, UInt32, flood_regions, half_edges, largest_area, orient_pieces, owned_triangles
 
 _UNLIMITED = 10**9
 
@@ -58,7 +59,7 @@ class Band:
     Parameters
     ----------
     added : (k, 2) float64
-        Positions of the vertices that refinement added, after those given.
+        Positions of the vertices that infill and refinement added, after those given.
     triangles, neighbours : (t, 3) int32
         Vertices, and the neighbour over edge ``i, i + 1``: a triangle, `regions.LATTICE_RIM`, or the
         `regions.outside_code` of the region that lies beyond a border of what the tile owns.
@@ -80,6 +81,7 @@ class _Labelled:
     """Regions of the current triangulation."""
 
     labels: Int32
+    closed: UInt8
     start: Int32
     to: Int32
     piece: Int32
@@ -118,27 +120,36 @@ def triangulate_band(
     RunError
         If constraints cross, touch without a common vertex, or contradict one another.
     """
-    mesher = pythoncdt.Triangulation(
-        pythoncdt.VertexInsertionOrder.AUTO, pythoncdt.IntersectingConstraintEdges.NOT_ALLOWED, 0.0
-    )
-    ends = np.ascontiguousarray(segments.ends, dtype=np.uint32)
-    try:
-        mesher.insert_vertices(np.ascontiguousarray(points))
-        mesher.insert_edges(ends)
-    except RuntimeError as error:
-        raise _unclean(f"cannot be triangulated ({error})") from error
-    segments = Segments(segments.ends + SUPER, segments.sides, segments.beyond, segments.source, segments.frozen)
-    first = _label_regions(mesher, segments)
+    inner = Segments(segments.ends + SUPER, segments.sides, segments.beyond, segments.source, segments.frozen)
+    mesher = _triangulate(points, segments.ends)
+    first = _label_regions(mesher, inner)
     shortest = min(0.1, 0.1 * min(sizes))
     current = first
     if refine_area:
-        current = _refine_areas(mesher, segments, first, sizes=sizes, shortest=shortest)
+        centres = collect_centres(_corners(mesher), _positions(mesher), first.labels, first.closed, *sizes)
+        if len(centres):
+            mesher = _triangulate(np.concatenate([points, centres]), segments.ends)
+            first = _label_regions(mesher, inner)
+        current = _refine_areas(mesher, inner, first, sizes=sizes, shortest=shortest)
     erased = _triangle_set(current.labels <= FILLED)
     mesher.refine_triangles(
         _UNLIMITED, pythoncdt.RefinementCriterion.SMALLEST_ANGLE, math.radians(min_angle), erased, shortest
     )
-    pieces = _current_pieces(mesher, segments, first)
+    pieces = _current_pieces(mesher, inner, first)
     return _collect(mesher, pieces, _label_regions(mesher, pieces), len(points))
+
+
+def _triangulate(points: Float64, ends: Int32) -> Any:
+    """Return the constrained Delaunay triangulation."""
+    mesher = pythoncdt.Triangulation(
+        pythoncdt.VertexInsertionOrder.AUTO, pythoncdt.IntersectingConstraintEdges.NOT_ALLOWED, 0.0
+    )
+    try:
+        mesher.insert_vertices(np.ascontiguousarray(points))
+        mesher.insert_edges(np.ascontiguousarray(ends, dtype=np.uint32))
+    except RuntimeError as error:
+        raise _unclean(f"cannot be triangulated ({error})") from error
+    return mesher
 
 
 def _refine_areas(
@@ -178,10 +189,10 @@ def _label_regions(mesher: Any, pieces: Segments) -> _Labelled:
     """Return the label of every triangle, by flood fill from both sides of the pieces."""
     n_vertices = mesher.vertices_count()
     start, to, piece = half_edges(pieces.ends, n_vertices)
-    labels, sides, conflict = flood_regions(_corners(mesher), start, to, piece, pieces.sides)
+    labels, closed, sides, conflict = flood_regions(_corners(mesher), start, to, piece, pieces.sides)
     if conflict >= 0 or sides != 2 * len(pieces.ends):
         raise _unclean(_describe(mesher, pieces, conflict))
-    return _Labelled(labels, start, to, piece)
+    return _Labelled(labels, closed, start, to, piece)
 
 
 def _describe(mesher: Any, pieces: Segments, conflict: int) -> str:

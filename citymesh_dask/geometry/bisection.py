@@ -175,7 +175,7 @@ def _bisect(
 
 
 @njit(cache=True, nogil=True)
-def lengths_at_points(points: Int64, ends: Int32, graded: Bool) -> tuple[Int64, Int64, Float64]:
+def lengths_at_points(points: Int64, ends: Int32, limits: Float64, graded: Bool) -> tuple[Int64, Int64, Float64]:
     """Return, per point, the summed length and number of its pieces, and its shortest graded one.
 
     Parameters
@@ -184,6 +184,8 @@ def lengths_at_points(points: Int64, ends: Int32, graded: Bool) -> tuple[Int64, 
         Mesh units.
     ends : (m, 2) int32
         Pieces.
+    limits : (m,) float64
+        Mesh units; a piece counts with the length that it has once it is halved down to its limit.
     graded : (m,) bool
         Pieces that count for the shortest length.
 
@@ -203,6 +205,8 @@ def lengths_at_points(points: Int64, ends: Int32, graded: Bool) -> tuple[Int64, 
         a = ends[k, 0]
         b = ends[k, 1]
         length = piece_length(points[a, 0], points[a, 1], points[b, 0], points[b, 1])
+        while length > limits[k]:
+            length *= 0.5
         for point in (a, b):
             total[point] += np.int64(np.rint(length))
             count[point] += 1

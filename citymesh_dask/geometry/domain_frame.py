@@ -13,6 +13,9 @@ from ..tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box
 from .bisection import bisect_edges, feature_reach, lengths_at_points
 from .segment_grid import segment_grid
 
+LEAST_LIMIT = 10.0
+"""Metres; pieces shorter than this come from near features only, tiles halve theirs on."""
+
 
 def subdivide_frame(frame: Box, outline_edges: Int64, *, ground_size: float) -> Pieces:
     """Cut the frame of the domain into pieces, ground on their left.
@@ -25,7 +28,7 @@ def subdivide_frame(frame: Box, outline_edges: Int64, *, ground_size: float) -> 
         x, y of both ends of outline edges, outline units; all those within
         `frame_reach` of the frame must be there. Edges that lie on the frame are left out of its pieces.
     ground_size : float
-        Longest piece, metres.
+        Mesh size on terrain, metres; see `LEAST_LIMIT`.
 
     Returns
     -------
@@ -37,9 +40,11 @@ def subdivide_frame(frame: Box, outline_edges: Int64, *, ground_size: float) -> 
     corners *= MESH_PER_OUTLINE
     x0, y0, x1, y1 = (value * MESH_PER_OUTLINE for value in frame)
     grid = segment_grid(np.concatenate([edges, frame_sides(frame)]) * MESH_PER_OUTLINE, (x0, y0, x1, y1))
-    limits = np.full(len(ends), ground_size * MESH_UNITS)
+    limits = np.full(len(ends), max(ground_size, LEAST_LIMIT) * MESH_UNITS)
     points, pieces, _ = bisect_edges(corners, ends, limits=limits, grid=grid)
-    _, _, least = lengths_at_points(points, pieces, np.ones(len(pieces), np.bool_))
+    _, _, least = lengths_at_points(
+        points, pieces, np.full(len(pieces), ground_size * MESH_UNITS), np.ones(len(pieces), np.bool_)
+    )
     return Pieces(
         points=points,
         ends=pieces,
@@ -55,7 +60,7 @@ def subdivide_frame(frame: Box, outline_edges: Int64, *, ground_size: float) -> 
 
 def frame_reach(ground_size: float) -> int:
     """Return how far from the frame its pieces depend on outlines, outline units."""
-    return int(feature_reach(ground_size * OUTLINE_UNITS)) + 2
+    return int(feature_reach(max(ground_size, LEAST_LIMIT) * OUTLINE_UNITS)) + 2
 
 
 def frame_sides(frame: Box) -> Int64:

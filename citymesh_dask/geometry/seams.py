@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from ..outlines import BEYOND, GROUND, Bool, Constraints, Float64, Int32, Int64, Pieces
+from ..outlines import BEYOND, GROUND, Bool, Constraints, Float64, Int8, Int32, Int64, Pieces
 from ..tiles import MESH_UNITS, Box
-from .bisection import bisect_edges
+from .bisection import bisect_edges, lengths_at_points
 from .coarse import triangulate_window
 from .fillers import filler_clearance, filler_points, filler_spacing
 from .location import label_at
 from .piece_sets import compact
+from .subdivision import final_limits, wall_steps
 
 HALO = 2.0
 """Width of the strip around a tile that is triangulated along with it, in filler spacings."""
@@ -256,14 +257,16 @@ def _rim(triangles: Int32, neighbours: Int32, sides: Int32, owned: Bool, n_piece
 
 
 def _assemble(pieces: Pieces, share: _Share, ground_size: float, building_size: float) -> Constraints:
-    """Cut the seams, join them with the owned pieces, and number what they use."""
+    """Cut the owned pieces and the seams down to the mesh size, join them, number what they use."""
+    kept = np.flatnonzero(share.own[:, 0] | share.own[:, 1])
+    points, ends, parents, steps = _cut_pieces(pieces, kept, ground_size, building_size)
     seam_points, seam_ends, labels = _cut_seams(share, ground_size, building_size)
     n_outline = len(share.outline)
-    numbers = np.concatenate([share.outline, np.arange(len(seam_points) - n_outline) + len(pieces.points)])
-    points = np.concatenate([pieces.points, seam_points[n_outline:]])
-    wall_step = np.concatenate([pieces.wall_step, np.zeros(len(points) - len(pieces.points), np.int8)])
-    kept = np.flatnonzero(share.own[:, 0] | share.own[:, 1])
-    used, ends = compact(len(points), np.concatenate([pieces.ends[kept], numbers[seam_ends]]))
+    numbers = np.concatenate([share.outline, np.arange(len(seam_points) - n_outline) + len(points)])
+    points = np.concatenate([points, seam_points[n_outline:]])
+    steps = np.concatenate([steps, np.zeros(len(points) - len(steps), np.int8)])
+    used, ends = compact(len(points), np.concatenate([ends, numbers[seam_ends]]))
+    kept = kept[parents]
     left, right = (np.concatenate([side[kept], labels]) for side in (pieces.left, pieces.right))
     rows = np.unique(np.concatenate([left, right]))
     rows = rows[rows >= 0]
@@ -275,8 +278,26 @@ def _assemble(pieces: Pieces, share: _Share, ground_size: float, building_size: 
         own_left=np.concatenate([share.own[kept, 0], np.ones(len(labels), np.bool_)]),
         own_right=np.concatenate([share.own[kept, 1], np.zeros(len(labels), np.bool_)]),
         rows=rows,
-        wall_step=wall_step[used],
+        wall_step=steps[used],
     )
+
+
+def _cut_pieces(
+    pieces: Pieces, kept: Int64, ground_size: float, building_size: float
+) -> tuple[Int64, Int32, Int32, Int8]:
+    """Halve some pieces down to the mesh size; return points, pieces, their parents, wall steps."""
+    labels = np.stack([pieces.left[kept], pieces.right[kept]], axis=1)
+    limits = final_limits(labels, ground_size, building_size)
+    points, ends, parents = bisect_edges(pieces.points, pieces.ends[kept], limits=limits)
+    n_given = len(pieces.points)
+    if len(points) == n_given:
+        return points, ends, parents, pieces.wall_step
+    total, count, _ = lengths_at_points(points, ends, limits[parents], np.zeros(len(ends), np.bool_))
+    steps = wall_steps(total, count, building_size)
+    is_wall = np.zeros(len(points), np.bool_)
+    is_wall[ends[np.any(labels >= 0, axis=1)[parents]]] = True
+    # At given points pieces meet that this tile may not own: what is known of them stays.
+    return points, ends, parents, np.concatenate([pieces.wall_step, np.where(is_wall, steps, 0)[n_given:]])
 
 
 def _cut_seams(share: _Share, ground_size: float, building_size: float) -> tuple[Int64, Int32, Int64]:

@@ -2,8 +2,10 @@
 
 Outlines are halved canonically (see `citymesh_dask.geometry.bisection`) down to the mesh size and
 to the distance of the nearest foreign feature; the pieces of an edge depend on nothing farther
-away, so that it does not matter in which pack a building stands. Measures of buildings along their
-pieces are in `citymesh_dask.geometry.outline_measures`.
+away, so that it does not matter in which pack a building stands. Where the mesh size is small,
+pieces stay at `LEAST_LIMIT`: they are enough for the seams, and each tile halves its own on, down to
+the mesh size (`final_limits`). What is told about points is true of the final pieces. Measures of
+buildings along their pieces are in `citymesh_dask.geometry.outline_measures`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ DIVIDED_VERTICES = 20_000
 """Clusters with more outline vertices are shared out like ground; a constant of the rules."""
 DIVIDED_EXTENT = 500.0
 """Clusters wider or higher than this (metres) are shared out like ground; a constant of the rules."""
+LEAST_LIMIT = 5.0
+"""Metres; pieces shorter than this come from near features only."""
 WALL_STEPS = 4
 """Walls are meshed at multiples of the mesh size divided by at most two to this power."""
 _WALL_RATIO = 1.5
@@ -42,8 +46,7 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, ground_size: fl
     frame : Box
         Frame of the domain, outline units.
     ground_size, building_size : float
-        Mesh sizes on terrain and on buildings, metres. Pieces with ground on a side are no longer
-        than either, others no longer than the building size.
+        Mesh sizes on terrain and on buildings, metres.
 
     Returns
     -------
@@ -56,12 +59,16 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, ground_size: fl
     group = np.repeat(np.arange(len(outlines.edge_start) - 1), np.diff(outlines.edge_start))
     cluster = _clusters(group, labels)
     boxes, divided = _cluster_boxes(points, ends, cluster)
-    limits = _piece_limits(labels, _flag_of(cluster, divided), ground_size, building_size)
+    final = final_limits(labels, ground_size, building_size)
+    limits = np.maximum(final, LEAST_LIMIT * MESH_UNITS)
+    # The coarse triangulation is local only if no constraint is longer than its lattice is wide.
+    longest = np.where(_flag_of(cluster, divided), filler_spacing(ground_size) * MESH_UNITS, np.inf)
+    limits = np.minimum(limits, longest)
     features = np.concatenate([outlines.points[ends].reshape(-1, 4), foreign.reshape(-1, 4), frame_sides(frame)])
     grid = segment_grid(features * MESH_PER_OUTLINE, _grown_box(points, limits.max(initial=0.0)))
     points, pieces, parents = bisect_edges(points, ends, limits=limits, grid=grid)
     graded = (labels == GROUND).any(axis=1) | _flag_of(cluster, divided)
-    total, count, least = lengths_at_points(points, pieces, graded[parents])
+    total, count, least = lengths_at_points(points, pieces, final[parents], graded[parents])
     return Pieces(
         points=points,
         ends=pieces,
@@ -71,13 +78,56 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, ground_size: fl
         boxes=boxes,
         divided=divided,
         spacing=least / MESH_UNITS,
-        wall_step=_wall_steps(total, count, building_size),
+        wall_step=wall_steps(total, count, building_size),
     )
+
+
+def final_limits(labels: Int64, ground_size: float, building_size: float) -> Float64:
+    """Return the longest piece that is meshed, by the labels of its sides.
+
+    Parameters
+    ----------
+    labels : (m, 2) int64
+        Labels on the left and right of each piece.
+    ground_size, building_size : float
+        Mesh sizes on terrain and on buildings, metres.
+
+    Returns
+    -------
+    (m,) float64
+        Mesh units: the building size; where there is ground on a side the smaller of both sizes;
+        where there is no building the ground size.
+    """
+    is_open, is_wall = np.any(labels == GROUND, axis=1), np.any(labels >= 0, axis=1)
+    wall = np.where(is_open, min(ground_size, building_size), building_size)
+    return np.where(is_wall, wall, ground_size) * MESH_UNITS
+
+
+def wall_steps(total: Int64, count: Int64, building_size: float) -> Int8:
+    """Return how finely walls are meshed over points, from the lengths of the pieces that meet there.
+
+    Parameters
+    ----------
+    total, count : (n,) int64
+        Sum of the lengths, whole mesh units, and number of pieces at each point.
+    building_size : float
+        Mesh size h, metres.
+
+    Returns
+    -------
+    (n,) int8
+        round(log2(h / (1.5 mean length))) within 0..4, found by comparing squares: a logarithm may
+        differ in its last bit between machines, a product does not.
+    """
+    ratio = building_size * MESH_UNITS * count / (_WALL_RATIO * np.maximum(total, 1))
+    thresholds = 2.0 ** (2 * np.arange(WALL_STEPS) + 1)
+    steps: Int8 = (ratio[:, None] ** 2 >= thresholds).sum(axis=1).astype(np.int8)
+    return steps
 
 
 def reach_of_features(outlines: Outlines, building_size: float) -> int:
     """Return how far from its edges the pieces of a pack depend on features, outline units."""
-    longest = building_size * OUTLINE_UNITS
+    longest = max(building_size, LEAST_LIMIT) * OUTLINE_UNITS
     if len(outlines.edges):
         span = outlines.points[outlines.edges[:, 0]] - outlines.points[outlines.edges[:, 1]]
         longest = min(longest, float(np.hypot(span[:, 0], span[:, 1]).max()))
@@ -138,23 +188,3 @@ def _cluster_boxes(points: Int64, ends: Int64, cluster: Int32) -> tuple[Int64, B
 
 def _flag_of(cluster: Int32, flags: Bool) -> Bool:
     return np.append(flags, False)[cluster]  # cluster -1 takes the appended one
-
-
-def _piece_limits(labels: Int64, divided: Bool, ground_size: float, building_size: float) -> Float64:
-    """Return the longest piece of each edge, mesh units."""
-    is_open = (labels == GROUND).any(axis=1)
-    limits = np.where(is_open, min(ground_size, building_size), building_size)
-    # The coarse triangulation is local only if no constraint is longer than its lattice is wide.
-    limits[divided] = np.minimum(limits[divided], filler_spacing(ground_size))
-    return limits * MESH_UNITS
-
-
-def _wall_steps(total: Int64, count: Int64, building_size: float) -> Int8:
-    """Return round(log2(h / (1.5 mean length))) within 0..4, by comparing squares.
-
-    A logarithm may differ in its last bit between machines, a product does not.
-    """
-    ratio = building_size * MESH_UNITS * count / (_WALL_RATIO * np.maximum(total, 1))
-    thresholds = 2.0 ** (2 * np.arange(WALL_STEPS) + 1)
-    steps: Int8 = (ratio[:, None] ** 2 >= thresholds).sum(axis=1).astype(np.int8)
-    return steps
