@@ -50,8 +50,8 @@ def test_seed_decides() -> None:
 
 
 def test_the_city_is_as_dense_as_a_real_one() -> None:
-    count = len(buildings_in(SampleCity(3000.0), (0, 0, 3000, 3000)))
-    assert 1000 < count / 9 < 2000
+    count = len(buildings_in(SampleCity(1500.0), (0, 0, 1500, 1500)))
+    assert 1000 < count / 2.25 < 2000
 
 
 def test_faulty_footprints_are_there() -> None:

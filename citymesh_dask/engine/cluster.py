@@ -86,12 +86,14 @@ class ClusterExecutor:
 
     def wait(self, futures: Futures, on_done: OnDone) -> None:
         """Follow the futures as they complete."""
+        names = {future.key: name for name, future in futures.items()}
         for future in as_completed(futures.values()):
+            name = names[future.key]
             if future.status == "error":
-                raise TaskFailed(future.key, future.exception())
+                raise TaskFailed(name, future.exception())
             if future.status != "finished":
-                raise TaskFailed(future.key, RunError(f"task {future.key}", f"the task was {future.status}"))
-            on_done(future.key)
+                raise TaskFailed(name, RunError(f"task {name}", f"the task was {future.status}"))
+            on_done(name)
 
     def cancel(self, futures: Futures) -> None:
         """Cancel everything that is not done."""
@@ -131,19 +133,18 @@ class LocalExecutor:
 
     def wait(self, futures: Futures, on_done: OnDone) -> None:
         """Run the graph to its end, feeding the futures."""
-        running: dict[Any, str] = {}
+        names = {delayed.key: name for name, delayed in self._graph.items()}
 
         def begin(key: Any, *_: Any) -> None:
             if self._stop.is_set():
                 raise concurrent.futures.CancelledError
-            if key in futures:
-                running[threading.get_ident()] = key
-                futures[key].set_running_or_notify_cancel()
+            if key in names:
+                futures[names[key]].set_running_or_notify_cancel()
 
         def end(key: Any, value: Any, *_: Any) -> None:
-            if key in futures:
-                futures[key].set_result(value)
-                on_done(key)
+            if key in names:
+                futures[names[key]].set_result(value)
+                on_done(names[key])
 
         try:
             with Callback(pretask=begin, posttask=end), dask.config.set(scheduler=self._scheduler):

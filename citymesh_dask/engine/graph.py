@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dask.delayed import Delayed
@@ -14,8 +14,8 @@ from .memory import measure_peak
 from .plan import Plan, TaskCall
 
 
-def plan_to_graph(plan: Plan, ledger: Ledger) -> dict[str, Delayed]:
-    """Return one delayed object per task, by key.
+def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Delayed]:
+    """Return one delayed object per task, by the task's key.
 
     A barrier task stands between a stage and those that come after it, so that the number of edges
     grows with the number of tasks, not with its square.
@@ -26,17 +26,27 @@ def plan_to_graph(plan: Plan, ledger: Ledger) -> dict[str, Delayed]:
         The tasks.
     ledger : Ledger
         Where receipts are found and kept; travels with every task, so it must be small.
+    run_id : str
+        Ends the keys that Dask sees: a scheduler takes equal keys for the same task, so two runs on one
+        cluster must not share any.
     """
+
+    def named(keys: Iterable[str]) -> list[str]:
+        return [f"{key}-{run_id}" if run_id else key for key in keys]
+
     graph: dict[str, Any] = {}
     for stage in plan.stages:
         before = [f"after_{name}" for name in stage.after]
-        for task in stage.tasks:
-            graph[task.key] = (perform, ledger, task.call, [*before, *task.needs])
-        graph[f"after_{stage.name}"] = (_wait_for, [task.key for task in stage.tasks] or before)
+        keys = [task.key for task in stage.tasks]
+        for key, task in zip(named(keys), stage.tasks, strict=True):
+            graph[key] = (perform, ledger, task.call, named([*before, *task.needs]))
+        (barrier,) = named([f"after_{stage.name}"])
+        graph[barrier] = (_wait_for, named(keys or before))
     # One layer for all: delayed(...) calls would give each task a layer of its own and copy all
     # layers before it, which takes 9 s for 10,000 tiles.
     layers = HighLevelGraph.from_collections("citymesh", graph)
-    return {task.key: Delayed(task.key, layers, layer="citymesh") for task in plan.tasks()}
+    keys = [task.key for task in plan.tasks()]
+    return {key: Delayed(name, layers, layer="citymesh") for key, name in zip(keys, named(keys), strict=True)}
 
 
 def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+import uuid
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -65,7 +66,7 @@ class Run(Generic[T]):
         self._result: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._cancelled = threading.Event()
         self._stage_of = {task.key: stage.name for stage in plan.stages for task in stage.tasks}
-        self.futures: Futures = executor.submit(plan_to_graph(plan, ledger), retries)
+        self.futures: Futures = executor.submit(plan_to_graph(plan, ledger, uuid.uuid4().hex[:8]), retries)
         self._result.set_running_or_notify_cancel()
         self._thread = threading.Thread(target=self._follow, name="citymesh-run", daemon=True)
         self._thread.start()

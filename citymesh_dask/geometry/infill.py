@@ -20,7 +20,7 @@ from .regions import UInt8, UInt32
 
 _APART = 0.5
 """New points keep this many sizes from one another ..."""
-_CLEAR = 0.05
+_CLEAR = 0.2
 """... and this many from constraints, so that no angle there gets sharp."""
 _LARGEST_CAVITY = 64
 

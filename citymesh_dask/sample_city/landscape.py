@@ -100,7 +100,7 @@ def ground_height(city: SampleCity, x: Float64, y: Float64) -> Float64:
     for vector, phase, amplitude in zip(vectors, phases, amplitudes, strict=True):
         hills += amplitude * np.sin(x * vector[0] + y * vector[1] + phase)
     bank = np.clip((river_distance(city, x, y) - RIVER_HALF_WIDTH) / _VALLEY_WIDTH, 0, 1)
-    quay = np.clip(river_distance(city, x, y) - RIVER_HALF_WIDTH, 0, 3)
+    quay = np.clip((river_distance(city, x, y) - RIVER_HALF_WIDTH) / 4, 0, 3)
     height: Float64 = RIVER_LEVEL + quay + bank**2 * (3 - 2 * bank) * hills
     return height
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pyogrio
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.errors import RunError
 from citymesh_dask.geometry import subdivision
+from citymesh_dask.geometry.cleaning.cleaning import clean_groups
+from citymesh_dask.geometry.cleaning.linking import group_labels, link_parts
 from citymesh_dask.geometry.cocircular import break_ties
 from citymesh_dask.geometry.domain_frame import subdivide_frame
 from citymesh_dask.geometry.fillers import filler_points, filler_spacing
@@ -19,10 +24,12 @@ from citymesh_dask.geometry.location import label_at
 from citymesh_dask.geometry.piece_sets import join_pieces, pieces_in_window
 from citymesh_dask.geometry.seams import tile_constraints, window_of
 from citymesh_dask.geometry.subdivision import subdivide
-from citymesh_dask.outlines import BEYOND, GROUND, Constraints, Outlines, Pieces
-from citymesh_dask.tiles import MESH_PER_OUTLINE, MESH_UNITS, Box, Tiling
+from citymesh_dask.outlines import BEYOND, GROUND, Constraints, Outlines, Parts, Pieces
+from citymesh_dask.tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box, Domain, Tiling
+from tests.conftest import city_data
 from tests.outline_scenes import block_outlines, circle, metre_frame, outlines_of_rings, square
 
+Point = tuple[int, int]
 Sizes = tuple[float, float]
 NO_EDGES = np.empty((0, 4), np.int64)
 
@@ -83,11 +90,22 @@ def owned_sides(part: Constraints) -> tuple[Counter, Counter]:
     return sides, seams
 
 
-def expected_sides(pieces: Pieces) -> Counter:
+def halved(a: Point, b: Point, limit: float) -> list[tuple[Point, Point]]:
+    """Halve a piece from its smaller end until no part is longer than a limit; parts run from a to b."""
+    if math.dist(a, b) <= limit:
+        return [(a, b)]
+    middle = ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2)
+    return halved(a, middle, limit) + halved(middle, b, limit)
+
+
+def expected_sides(pieces: Pieces, sizes: Sizes) -> Counter:
+    ground, building = sizes
     start, end = (list(map(tuple, pieces.points[pieces.ends[:, k]].tolist())) for k in range(2))
     sides: Counter = Counter()
     for a, b, left, right in zip(start, end, pieces.left.tolist(), pieces.right.tolist(), strict=True):
-        sides.update(side for side in ((a, b, left), (b, a, right)) if side[2] != BEYOND)
+        size = ground if max(left, right) < 0 else min(sizes) if GROUND in (left, right) else building
+        for c, d in halved(a, b, size * MESH_UNITS):
+            sides.update(side for side in ((c, d, left), (d, c, right)) if side[2] != BEYOND)
     return sides
 
 
@@ -95,18 +113,21 @@ def assert_shared_out(pieces: Pieces, frame: Box, tiles: Sequence[Box], sizes: S
     """Check that the tiles share everything exactly once; return the number of seam pieces."""
     sides: Counter = Counter()
     seams: Counter = Counter()
+    steps: dict[Point, int] = {}
     total = 0
     for tile in tiles:
         part = constraints_of(pieces, frame, tile, sizes)
         if part is None:
             continue
+        for point, step in zip(map(tuple, part.points.tolist()), part.wall_step.tolist(), strict=True):
+            assert steps.setdefault(point, step) == step
         own_sides, own_seams = owned_sides(part)
         sides += own_sides
         seams += own_seams
         total += doubled_area(part)
         assert len(np.unique(part.points, axis=0)) == len(part.points)
         assert set(part.ends.ravel().tolist()) == set(range(len(part.points)))
-    assert sides == expected_sides(pieces)
+    assert sides == expected_sides(pieces, sizes)
     assert all(count == 1 for count in seams.values())
     assert {(b, a, label) for a, b, label in seams} == set(seams)
     x0, y0, x1, y1 = mesh_box(frame)
@@ -309,6 +330,38 @@ def test_seams_are_graded_to_the_outlines_and_short() -> None:
             assert length <= max(2 * near, 1.0)
             checked += np.isfinite(near)
     assert checked > 10
+
+
+@pytest.mark.parametrize("tiling", [(2, 2), (5, 4)])
+@pytest.mark.parametrize("sizes", [(10.0, 5.0), (1.5, 2.0)])
+def test_real_buildings_of_delft(tiling: tuple[int, int], sizes: Sizes) -> None:
+    """Party-walled houses, some of them cut by the frame, as cleaning leaves them."""
+    path = city_data("delft_3dfier", "bgt.gpkg")
+    domain = Domain.from_bounds((84900, 447480, 85010, 447600))
+    footprints = shapely.from_wkb(pyogrio.raw.read(path, layer="pand")[2])
+    inside = shapely.intersection(shapely.make_valid(footprints), shapely.box(*domain.bounds))
+    local = shapely.transform(inside, lambda xy: np.rint((xy - domain.origin) * OUTLINE_UNITS))
+    polygons = [part for part in shapely.get_parts(shapely.set_precision(local, 1)) if part.area > 0]
+    parts = parts_of_polygons(polygons)
+    labels = group_labels(len(parts), link_parts(parts, OUTLINE_UNITS))
+    order = np.argsort(labels, kind="stable")
+    start = np.flatnonzero(np.diff(labels[order], prepend=-1, append=-1))
+    grouped = parts_of_polygons([polygons[k] for k in order])
+    outlines, _ = clean_groups(grouped, start, domain.frame, tolerance=0.25, min_area=15.0)
+    assert (outlines.edges == BEYOND).any() and len(outlines.edges) > 300
+    pieces = pieces_of(outlines, domain.frame, sizes)
+    assert assert_shared_out(pieces, domain.frame, tiles_of(domain.frame, *tiling), sizes) > 30
+
+
+def parts_of_polygons(polygons: Sequence[shapely.Polygon]) -> Parts:
+    rings = [[np.array(ring.coords, np.int64) for ring in (part.exterior, *part.interiors)] for part in polygons]
+    flat = [ring for part in rings for ring in part]
+    return Parts(
+        rows=np.arange(len(polygons)),
+        ring_start=np.cumsum([0, *map(len, rings)]),
+        point_start=np.cumsum([0, *map(len, flat)]),
+        points=np.concatenate(flat),
+    )
 
 
 def test_wall_steps_and_true_labels_travel_with_frozen_pieces() -> None:

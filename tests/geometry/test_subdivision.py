@@ -14,7 +14,7 @@ from citymesh_dask.geometry.outline_groups import edges_near, group_boxes, selec
 from citymesh_dask.geometry.outline_measures import measure_outlines
 from citymesh_dask.geometry.piece_sets import join_pieces, pieces_in_window
 from citymesh_dask.geometry.segment_grid import any_near, segment_grid
-from citymesh_dask.geometry.subdivision import reach_of_features, subdivide
+from citymesh_dask.geometry.subdivision import final_limits, reach_of_features, subdivide
 from citymesh_dask.geometry.terrain import HeightField, TerrainLattice
 from citymesh_dask.outlines import BEYOND, GROUND, Outlines, Pieces
 from citymesh_dask.tiles import MESH_UNITS, OUTLINE_UNITS, Box
@@ -80,10 +80,25 @@ def test_near_features_are_not_followed_below_the_shortest_piece() -> None:
 
 def test_ground_sides_are_cut_to_the_smaller_size() -> None:
     frame = metre_frame(200, 200)
-    pieces = cut(outlines_of_rings([square(0, 50, 50, 16), square(1, 66, 50, 16)], frame), frame, ground=2.0)
+    rings = [square(0, 50, 50, 16), square(1, 66, 50, 16)]
+    pieces = cut(outlines_of_rings(rings, frame), frame, ground=6.0, building=9.0)
     shared = (pieces.left >= 0) & (pieces.right >= 0)
-    assert lengths(pieces)[~shared].max() == 2.0 and lengths(pieces)[shared].max() == 4.0
-    assert pieces.cluster.tolist() == [0] * len(pieces.cluster)
+    assert lengths(pieces)[~shared].max() == 4.0 and lengths(pieces)[shared].max() == 8.0
+    labels = np.array([[0, GROUND], [GROUND, 0], [0, 1], [0, BEYOND], [GROUND, BEYOND]])
+    assert (final_limits(labels, 2.0, 5.0) / MESH_UNITS).tolist() == [2, 2, 5, 5, 2]
+    assert (final_limits(labels, 9.0, 5.0) / MESH_UNITS).tolist() == [5, 5, 5, 5, 9]
+
+
+def test_small_sizes_leave_the_pieces_but_count_for_spacing_and_walls() -> None:
+    """Tiles halve their pieces on: at 1 m the sides of 4 m become pieces of 1 m."""
+    frame = metre_frame(200, 200)
+    whole = outlines_of_rings([square(0, 50, 50, 16), square(1, 66, 50, 16)], frame)
+    fine, usual = (cut(whole, frame, ground=size, building=size) for size in (1.0, 5.0))
+    assert (fine.points == usual.points).all() and (fine.ends == usual.ends).all()
+    assert (usual.spacing[np.isfinite(usual.spacing)] == 4.0).all()
+    assert (fine.spacing[np.isfinite(usual.spacing)] == 1.0).all()
+    assert (fine.wall_step == 0).all()
+    assert (cut(whole, frame, ground=0.5, building=4.0).wall_step[usual.wall_step == 0].max()) == 2
 
 
 places = st.tuples(st.integers(0, 5), st.integers(0, 5))
