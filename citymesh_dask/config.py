@@ -52,7 +52,7 @@ class RunSettings:
     temp_dir: str | None = _setting(None, "folder for intermediate data instead of the one of the store", kind="path")
     keep_intermediate: bool = _setting(False, "keep the intermediate data", kind="flag")
     on_error: str = _setting(
-        "raise", "a tile that fails ends the run, or is left out and reported", kind="choice", choices=("raise", "skip")
+        "raise", "what a task that fails does to the run; it ends it in this version", kind="choice", choices=("raise",)
     )
     retries: int = _setting(1, "how often a failed task is tried again", kind="whole")
     overwrite: bool = _setting(False, "replace the store if it exists", kind="flag")

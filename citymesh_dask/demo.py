@@ -18,6 +18,7 @@ from .errors import CheckError, OutputError
 from .options import CityOptions
 from .pipelines.check import check_store
 from .pipelines.export import export_store
+from .report import report_path
 from .sample_city.landscape import SampleCity
 from .sample_city.survey_files import CRS, LAYER, city_pieces, write_footprints, write_points, write_terrain
 
@@ -36,7 +37,7 @@ _INPUTS: _Names = (
     ("terrain raster", _TERRAIN),
     ("configuration", CONFIG),
 )
-_RESULTS: _Names = (("mesh (Zarr)", STORE), ("picture", PICTURE))
+_RESULTS: _Names = (("mesh (Zarr)", STORE), ("report", report_path(STORE).name), ("picture", PICTURE))
 
 
 @dataclass(frozen=True)

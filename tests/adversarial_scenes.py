@@ -202,3 +202,26 @@ SCENES: dict[str, Callable[[], Footprints]] = {
     "nothing": nothing,
     "10,000 vertices": ten_thousand_vertices,
 }
+
+
+def mixed() -> Footprints:
+    """A bit of everything in one place, for options."""
+    rows = [affinity.rotate(house, 17.0, origin=(40, 140)) for house in lattice(8, 8, 3, start=0.0)]
+    return [
+        *(affinity.translate(house, 20, 120) for house in rows),
+        *(affinity.translate(field, 90, 5) for field in checkerboard()[:20]),
+        *(affinity.translate(house, 20, 20) for house in alleys(0.26, 3)),
+        hollow(110, 110, 170, 170, thickness=7),
+        box(125, 125, 140, 140),
+        box(140, 130, 150, 139),
+        Point(60, 90).buffer(12, quad_segs=24),
+        Point(84, 90).buffer(12, quad_segs=24),
+        box(-20, 60, 12, 75),
+        box(-20, 75, 9, 90),
+        box(190, 190, 230, 220),
+        Polygon([(200, 0), (185, 5), (195, 15)]),
+        box(100, 185, 103, 188),
+        box(103, 185, 120, 188.4),
+        box(120.3, 180, 126, 190),
+        box(127, 180, 131, 190),
+    ]

@@ -20,9 +20,11 @@ import pythoncdt
 
 from ..errors import RunError
 from ..outlines import Bool, Float64, Int32
-from .infill import collect_centres
 from .lattice_fill import FILLED
-from .regions import SUPER, UInt8, UInt32, flood_regions, half_edges, largest_area, orient_pieces, owned_triangles
+from .regions import SUPER, UInt32, flood_regions, half_edges, largest_area, orient_pieces, owned_triangles
+
+AREA_TOLERANCE = 1.01
+"""Triangles may exceed the asked area by this factor."""
 
 _UNLIMITED = 10**9
 
@@ -59,7 +61,7 @@ class Band:
     Parameters
     ----------
     added : (k, 2) float64
-        Positions of the vertices that infill and refinement added, after those given.
+        Positions of the vertices that refinement added, after those given.
     triangles, neighbours : (t, 3) int32
         Vertices, and the neighbour over edge ``i, i + 1``: a triangle, `regions.LATTICE_RIM`, or the
         `regions.outside_code` of the region that lies beyond a border of what the tile owns.
@@ -81,7 +83,6 @@ class _Labelled:
     """Regions of the current triangulation."""
 
     labels: Int32
-    closed: UInt8
     start: Int32
     to: Int32
     piece: Int32
@@ -124,19 +125,17 @@ def triangulate_band(
     mesher = _triangulate(points, segments.ends)
     first = _label_regions(mesher, inner)
     shortest = min(0.1, 0.1 * min(sizes))
-    current = first
-    if refine_area:
-        centres = collect_centres(_corners(mesher), _positions(mesher), first.labels, first.closed, *sizes)
-        if len(centres):
-            mesher = _triangulate(np.concatenate([points, centres]), segments.ends)
-            first = _label_regions(mesher, inner)
-        current = _refine_areas(mesher, inner, first, sizes=sizes, shortest=shortest)
-    erased = _triangle_set(current.labels <= FILLED)
+    if not refine_area:
+        erased = _triangle_set(first.labels <= FILLED)
+    elif sizes[0] == sizes[1]:
+        erased = _refine_one_area(mesher, first, size=sizes[0], shortest=shortest)
+    else:
+        erased = _refine_two_areas(mesher, inner, first, sizes=sizes, shortest=shortest)
     mesher.refine_triangles(
         _UNLIMITED, pythoncdt.RefinementCriterion.SMALLEST_ANGLE, math.radians(min_angle), erased, shortest
     )
     pieces = _current_pieces(mesher, inner, first)
-    return _collect(mesher, pieces, _label_regions(mesher, pieces), len(points))
+    return _collect(mesher, pieces, n_given=len(points))
 
 
 def _triangulate(points: Float64, ends: Int32) -> Any:
@@ -152,22 +151,33 @@ def _triangulate(points: Float64, ends: Int32) -> Any:
     return mesher
 
 
-def _refine_areas(
+def _refine_one_area(mesher: Any, first: _Labelled, *, size: float, shortest: float) -> set[int]:
+    """Split triangles over the area, the same everywhere; return those outside of the band."""
+    erased = _triangle_set(first.labels <= FILLED)
+    _split_large(mesher, first.labels > FILLED, erased, size=size, shortest=shortest)
+    return erased
+
+
+def _refine_two_areas(
     mesher: Any, segments: Segments, first: _Labelled, *, sizes: tuple[float, float], shortest: float
-) -> _Labelled:
-    """Split triangles over the area of their region, ground and buildings in turn, where there are any."""
-    current = first
+) -> set[int]:
+    """Split triangles over the area of their region, buildings, then ground; return those outside of the band."""
+    labels = first.labels
     for ground, size in ((False, sizes[1]), (True, sizes[0])):
-        limit = math.sqrt(3.0) / 4 * size**2
-        labels = current.labels
         wanted = (labels > FILLED) & ((labels < 0) == ground)
-        if largest_area(_corners(mesher), _positions(mesher), wanted) <= 1.01 * limit:
-            continue
-        mesher.refine_triangles(
-            _UNLIMITED, pythoncdt.RefinementCriterion.LARGEST_AREA, limit, _triangle_set(~wanted), shortest
-        )
-        current = _label_regions(mesher, _current_pieces(mesher, segments, first))
-    return current
+        if _split_large(mesher, wanted, _triangle_set(~wanted), size=size, shortest=shortest):
+            labels = _label_regions(mesher, _current_pieces(mesher, segments, first)).labels
+    return _triangle_set(labels <= FILLED)
+
+
+def _split_large(mesher: Any, wanted: Bool, others: set[int], *, size: float, shortest: float) -> bool:
+    """Split wanted triangles over the area; return whether there were any. The library keeps ``others`` up to date."""
+    limit = AREA_TOLERANCE * math.sqrt(3.0) / 4 * size**2
+    if largest_area(_corners(mesher), _positions(mesher), wanted) <= limit:
+        return False
+    # Exactly the asked area would split every rounded lattice triangle in the band.
+    mesher.refine_triangles(_UNLIMITED, pythoncdt.RefinementCriterion.LARGEST_AREA, 0.999 * limit, others, shortest)
+    return True
 
 
 def _triangle_set(mask: Bool) -> set[int]:
@@ -189,10 +199,10 @@ def _label_regions(mesher: Any, pieces: Segments) -> _Labelled:
     """Return the label of every triangle, by flood fill from both sides of the pieces."""
     n_vertices = mesher.vertices_count()
     start, to, piece = half_edges(pieces.ends, n_vertices)
-    labels, closed, sides, conflict = flood_regions(_corners(mesher), start, to, piece, pieces.sides)
+    labels, sides, conflict = flood_regions(_corners(mesher), start, to, piece, pieces.sides)
     if conflict >= 0 or sides != 2 * len(pieces.ends):
         raise _unclean(_describe(mesher, pieces, conflict))
-    return _Labelled(labels, closed, start, to, piece)
+    return _Labelled(labels, start, to, piece)
 
 
 def _describe(mesher: Any, pieces: Segments, conflict: int) -> str:
@@ -235,8 +245,9 @@ def _current_pieces(mesher: Any, segments: Segments, first: _Labelled) -> Segmen
     )
 
 
-def _collect(mesher: Any, pieces: Segments, current: _Labelled, n_given: int) -> Band:
+def _collect(mesher: Any, pieces: Segments, *, n_given: int) -> Band:
     """Copy the owned triangles out of the library."""
+    current = _label_regions(mesher, pieces)
     triangles, neighbours, labels = owned_triangles(
         _corners(mesher), current.labels, current.start, current.to, current.piece, pieces.beyond
     )

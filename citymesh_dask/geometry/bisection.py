@@ -53,7 +53,12 @@ def piece_length(ax: int, ay: int, bx: int, by: int) -> float:
 
 
 def bisect_edges(
-    points: Int64, ends: Int64, *, limits: Float64, spacing: Float64 | None = None, grid: SegmentGrid | None = None
+    points: Int64,
+    ends: Int64 | Int32,
+    *,
+    limits: Float64,
+    spacing: Float64 | None = None,
+    grid: SegmentGrid | None = None,
 ) -> tuple[Int64, Int32, Int32]:
     """Halve edges down to a size, to the spacing at their ends and to the distance of foreign features.
 

@@ -86,7 +86,7 @@ def triangulate_window(
     """
     table = _delaunay(points, ends, window)
     triangles, neighbours, sides = _attach(table, *_star(len(points), ends))
-    break_ties(points, triangles, neighbours, sides)
+    break_ties(points, triangles, neighbours=neighbours, sides=sides)
     inside = _inside(points, triangles, window)
     regions, seeds, conflict = _seed(sides, inside, labels)
     if conflict < 0:

@@ -22,7 +22,7 @@ _EXACT = 1e33
 """Scale up to which a determinant that passes the filter is below 2**63."""
 
 
-def break_ties(points: Int64, triangles: Int32, neighbours: Int32, sides: Int32) -> int:
+def break_ties(points: Int64, triangles: Int32, *, neighbours: Int32, sides: Int32) -> int:
     """Replace groups of cocircular triangles, in place, by canonical fans.
 
     Parameters

@@ -15,6 +15,7 @@ from numba import njit
 from ..errors import RunError
 from ..mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
 from ..outlines import Constraints, Float64, Int8, Int32
+from ..tiles import MESH_UNITS
 from .meshing import PlanarMesh
 
 _NEAREST = 0.4
@@ -102,7 +103,7 @@ def _steps_on_pieces(lengths: Float64, size: float) -> Int8:
 
 
 def _buried_roof(planar: PlanarMesh, vertex: int, *, ground: int) -> RunError:
-    x, y = planar.points[vertex] + np.array(planar.origin) / 2.0**18
+    x, y = planar.points[vertex] + np.array(planar.origin) / MESH_UNITS
     return RunError(
         f"outline at ({x:.3f}, {y:.3f}) m from the project origin",
         f"terrain at {ground / LEVELS_PER_METRE:.3f} m is not below a roof beside it",

@@ -51,31 +51,6 @@ class TileSurface:
     inconsistent: Int32
 
 
-def extrude(
-    planar: PlanarMesh,
-    constraints: Constraints,
-    *,
-    levels: Int32,
-    n_rows: int,
-    terrain: Terrain,
-    origin: tuple[int, int],
-    mesh_walls: bool = True,
-    sort_triangles: bool = False,
-) -> tuple[TileMesh, Quality]:
-    """Return the surface of a tile and its quality; see `extrude_tile`."""
-    surface = extrude_tile(
-        planar,
-        constraints,
-        levels=levels,
-        n_rows=n_rows,
-        terrain=terrain,
-        origin=origin,
-        mesh_walls=mesh_walls,
-        sort_triangles=sort_triangles,
-    )
-    return surface.mesh, surface.quality
-
-
 def extrude_tile(
     planar: PlanarMesh,
     constraints: Constraints,

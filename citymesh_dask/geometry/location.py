@@ -14,19 +14,19 @@ from ..outlines import GROUND, Int32, Int64
 _SCALE = 6
 
 
-def label_at(points: Int64, ends: Int32, labels: Int64, position: tuple[int, int]) -> int:
+def label_at(position: tuple[int, int], *, points: Int64, ends: Int32, labels: Int64) -> int:
     """Return the label of the first piece to the west of a position, on the side that faces it.
 
     Parameters
     ----------
+    position : (int, int)
+        Three times x and y, mesh units.
     points : (n, 2) int64
         Mesh units.
     ends : (m, 2) int32
         Pieces; whole rings of the clusters around the position.
     labels : (m, 2) int64
         Labels on their left and right.
-    position : (int, int)
-        Three times x and y, mesh units.
 
     Returns
     -------

@@ -15,13 +15,10 @@ import numpy.typing as npt
 
 from ..outlines import Constraints, Float64, Int32
 from ..tiles import MESH_UNITS
-from .band import Band, Segments, triangulate_band
+from .band import AREA_TOLERANCE, Band, Segments, triangulate_band
 from .frozen import give_back_edges
 from .lattice_fill import ANY_LABEL, BUILDINGS_ONLY, FILLED, GROUND_ONLY, UNOWNED, LatticeFill, fill_lattice
 from .mending import FIXED, FREE, ON_PIECE, mend_triangles
-
-AREA_TOLERANCE = 1.01
-"""Triangles may exceed the asked area by this factor."""
 
 
 @dataclass(frozen=True)

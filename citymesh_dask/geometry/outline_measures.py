@@ -73,15 +73,15 @@ def measure_outlines(
     edge_labels, edges = outlines.edges[:, 2:], outlines.edges[:, :2]
     rows, numbers = np.unique(edge_labels, return_inverse=True)
     n_outside = int(np.searchsorted(rows, 0))
-    doubled = _doubled_areas(outlines.points, edges, numbers.reshape(-1, 2), len(rows))
+    doubled = _doubled_areas(outlines.points, edges, numbers.reshape(-1, 2), count=len(rows))
     sides = np.searchsorted(rows, np.stack([pieces.left, pieces.right], axis=1))
     length = _summed_lengths(pieces.points, pieces.ends, sides, len(rows))
-    low, high = _terrain_along(pieces, sides, len(rows), terrain_in)
+    low, high = _terrain_along(pieces, sides, len(rows), terrain_in=terrain_in)
     mine = slice(n_outside, None)
     return OutlineMeasures(rows[mine], low[mine], high[mine], doubled[mine], length[mine] / MESH_UNITS)
 
 
-def _doubled_areas(points: Int64, edges: Int64, sides: Int64, count: int) -> Int64:
+def _doubled_areas(points: Int64, edges: Int64, sides: Int64, *, count: int) -> Int64:
     """Sum the cross products of edges (the shoelace formula), relative to the first point."""
     doubled = np.zeros(count, np.int64)
     if len(edges):
@@ -95,7 +95,7 @@ def _doubled_areas(points: Int64, edges: Int64, sides: Int64, count: int) -> Int
 
 
 def _terrain_along(
-    pieces: Pieces, sides: Int64, count: int, terrain_in: Callable[[Bounds], HeightField]
+    pieces: Pieces, sides: Int64, count: int, *, terrain_in: Callable[[Bounds], HeightField]
 ) -> tuple[Int32, Int32]:
     """Return the lowest and the highest terrain along the pieces of each of ``count`` labels."""
     low, high = np.full(count, 2**31 - 1, np.int32), np.full(count, -(2**31), np.int32)

@@ -14,7 +14,6 @@ from numba import njit
 from ..outlines import Bool, Float64, Int32, Int64
 from .lattice_fill import FILLED, UNOWNED
 
-UInt8 = npt.NDArray[np.uint8]
 UInt32 = npt.NDArray[np.uint32]
 
 SUPER = 3
@@ -91,9 +90,7 @@ def _find_piece(start: Int32, to: Int32, piece: Int32, a: int, b: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def flood_regions(
-    corners: UInt32, start: Int32, to: Int32, piece: Int32, sides: Int32
-) -> tuple[Int32, UInt8, int, int]:
+def flood_regions(corners: UInt32, start: Int32, to: Int32, piece: Int32, sides: Int32) -> tuple[Int32, int, int]:
     """Label all triangles from both sides of the pieces.
 
     Parameters
@@ -109,8 +106,6 @@ def flood_regions(
     -------
     labels : (t,) int32
         `UNOWNED` where no piece borders the region.
-    closed : (t,) uint8
-        Bit ``i`` is set where edge ``i, i + 1`` is a piece.
     met : int
         Number of sides of pieces that are sides of triangles: twice the pieces if none is missing.
     conflict : int
@@ -156,7 +151,7 @@ def flood_regions(
     for t in range(count):
         if labels[t] == _UNSET:
             labels[t] = UNOWNED
-    return labels, closed, met, conflict
+    return labels, met, conflict
 
 
 @njit(cache=True, nogil=True)

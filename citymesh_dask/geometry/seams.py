@@ -98,10 +98,10 @@ def tile_constraints(
     if tile[0] <= frame[0] and tile[1] <= frame[1] and tile[2] >= frame[2] and tile[3] >= frame[3]:
         share = _whole(pieces)
     else:
-        share = _share_of(pieces, tile, frame, ground_size)
+        share = _share_of(pieces, tile, frame=frame, ground_size=ground_size)
     if not share.own.any() and not len(share.seams):
         return None
-    return _assemble(pieces, share, ground_size, building_size)
+    return _assemble(pieces, share, ground_size=ground_size, building_size=building_size)
 
 
 def _whole(pieces: Pieces) -> _Share:
@@ -110,7 +110,7 @@ def _whole(pieces: Pieces) -> _Share:
     return _Share(own, np.empty((0, 2), np.int64), nothing, np.empty(0), np.empty((0, 2), np.int32), nothing)
 
 
-def _share_of(pieces: Pieces, tile: Box, frame: Box, ground_size: float) -> _Share:
+def _share_of(pieces: Pieces, tile: Box, *, frame: Box, ground_size: float) -> _Share:
     """Share out by the coarse triangulation of the tile's window."""
     window = window_of(tile, ground_size)
     labels = np.stack([pieces.left, pieces.right], axis=1)
@@ -119,10 +119,10 @@ def _share_of(pieces: Pieces, tile: Box, frame: Box, ground_size: float) -> _Sha
     has_open_side = (shared[:, 0] != _CLOSED) | (shared[:, 1] != _CLOSED)
     active = np.flatnonzero(has_open_side & _meets(pieces.points, pieces.ends, window))
     outline, ends = compact(len(pieces.points), pieces.ends[active])
-    fillers = _fillers_of(window, frame, ground_size, pieces.points[outline], ends)
+    fillers = _fillers_of(window, frame, ground_size, points=pieces.points[outline], ends=ends)
 
     def region_at(x: int, y: int) -> int:
-        return label_at(pieces.points, pieces.ends, shared, (x, y))
+        return label_at((x, y), points=pieces.points, ends=pieces.ends, labels=shared)
 
     points = np.concatenate([pieces.points[outline], fillers])
     mesh = triangulate_window(points, ends, shared[active], window=window, label_at=region_at)
@@ -134,7 +134,7 @@ def _share_of(pieces: Pieces, tile: Box, frame: Box, ground_size: float) -> _Sha
     return _Share(own, points, outline, spacing, rim[:, :2], mesh.labels[rim[:, 2]])
 
 
-def _fillers_of(window: Box, frame: Box, ground_size: float, points: Int64, ends: Int32) -> Int64:
+def _fillers_of(window: Box, frame: Box, ground_size: float, *, points: Int64, ends: Int32) -> Int64:
     """Return the fillers of a window whose distance from all pieces is known there."""
     clearance = filler_clearance(ground_size)
     box = (window[0] + clearance, window[1] + clearance, window[2] - clearance, window[3] - clearance)
@@ -256,10 +256,10 @@ def _rim(triangles: Int32, neighbours: Int32, sides: Int32, owned: Bool, n_piece
     return seams[:count], touched
 
 
-def _assemble(pieces: Pieces, share: _Share, ground_size: float, building_size: float) -> Constraints:
+def _assemble(pieces: Pieces, share: _Share, *, ground_size: float, building_size: float) -> Constraints:
     """Cut the owned pieces and the seams down to the mesh size, join them, number what they use."""
     kept = np.flatnonzero(share.own[:, 0] | share.own[:, 1])
-    points, ends, parents, steps = _cut_pieces(pieces, kept, ground_size, building_size)
+    points, ends, parents, steps = _cut_pieces(pieces, kept, ground_size=ground_size, building_size=building_size)
     seam_points, seam_ends, labels = _cut_seams(share, ground_size, building_size)
     n_outline = len(share.outline)
     numbers = np.concatenate([share.outline, np.arange(len(seam_points) - n_outline) + len(points)])
@@ -283,7 +283,7 @@ def _assemble(pieces: Pieces, share: _Share, ground_size: float, building_size: 
 
 
 def _cut_pieces(
-    pieces: Pieces, kept: Int64, ground_size: float, building_size: float
+    pieces: Pieces, kept: Int64, *, ground_size: float, building_size: float
 ) -> tuple[Int64, Int32, Int32, Int8]:
     """Halve some pieces down to the mesh size; return points, pieces, their parents, wall steps."""
     labels = np.stack([pieces.left[kept], pieces.right[kept]], axis=1)

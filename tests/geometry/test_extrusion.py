@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from citymesh_dask.errors import RunError
-from citymesh_dask.geometry.extrusion import TileSurface, extrude, extrude_tile
+from citymesh_dask.geometry.extrusion import TileSurface, extrude_tile
 from citymesh_dask.geometry.meshing import PlanarMesh, mesh_constraints
 from citymesh_dask.mesh import LEVELS_PER_METRE, TERRAIN_LEVEL, TileMesh
 from citymesh_dask.outlines import GROUND
@@ -214,7 +214,8 @@ def test_lod0_lays_roofs_on_the_terrain(town: Scene) -> None:
     constraints = town.constraints()
     planar = mesh_constraints(constraints, ground_size=10.0, building_size=5.0, min_angle=25.0)
     levels = np.full(len(HOUSES), TERRAIN_LEVEL, dtype=np.int32)
-    mesh, quality = extrude(planar, constraints, levels=levels, n_rows=N_ROWS, terrain=Hills(3.0), origin=ORIGIN)
+    surface = extrude_tile(planar, constraints, levels=levels, n_rows=N_ROWS, terrain=Hills(3.0), origin=ORIGIN)
+    mesh, quality = surface.mesh, surface.quality
     assert not is_wall(mesh).any()
     assert quality.wall_angles.sum() == 0
     assert set(mesh.markers.tolist()) == {-2, *(N_ROWS + 100 + k for k in range(len(HOUSES)))}

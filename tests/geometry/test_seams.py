@@ -224,7 +224,7 @@ def test_tile_lines_through_vertices_and_along_walls(scene) -> None:
 
 def test_without_tie_breaking_neighbours_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scene is a real test of the ties: without the rule its tiles do not fit."""
-    monkeypatch.setattr("citymesh_dask.geometry.coarse.break_ties", lambda *arrays: 0)
+    monkeypatch.setattr("citymesh_dask.geometry.coarse.break_ties", lambda *arrays, **rest: 0)
     outlines, frame = alleys()
     pieces = pieces_of(outlines, frame)
     broken = 0
@@ -420,7 +420,7 @@ def test_ties_become_fans_from_the_smallest_corner(scale: int) -> None:
     triangles = np.array([[1, 2, 3], [1, 3, 4], [1, 4, 7], [4, 5, 7], [5, 6, 7], [0, 1, 7]], np.int32)
     neighbours = np.array([[-1, -1, 1], [0, -1, 2], [1, 3, 5], [-1, 4, 2], [-1, -1, 3], [-1, 2, -1]], np.int32)
     sides = np.where(neighbours < 0, np.arange(1, 19).reshape(6, 3), 0).astype(np.int32)
-    assert break_ties(octagon, triangles, neighbours, sides) == 5
+    assert break_ties(octagon, triangles, neighbours=neighbours, sides=sides) == 5
     assert (triangles == 0).sum(axis=1).tolist() == [1] * 6
     for t in range(6):
         a, b, c = octagon[triangles[t]]
@@ -441,7 +441,7 @@ def test_what_is_nearly_on_a_circle_is_no_tie(scale: int) -> None:
     triangles = np.array([[0, 1, 3], [1, 2, 3]], np.int32)
     before = triangles.copy()
     neighbours = np.array([[-1, 1, -1], [-1, -1, 0]], np.int32)
-    assert break_ties(square_corners, triangles, neighbours, np.zeros((2, 3), np.int32)) == 0
+    assert break_ties(square_corners, triangles, neighbours=neighbours, sides=np.zeros((2, 3), np.int32)) == 0
     assert (triangles == before).all()
 
 
@@ -458,4 +458,4 @@ def test_regions_are_located_without_a_triangulation() -> None:
         (35, 10, GROUND),
         (20, 35, GROUND),
     ]:
-        assert label_at(points, ends, labels, (3 * 1024 * x, 3 * 1024 * y)) == label
+        assert label_at((3 * 1024 * x, 3 * 1024 * y), points=points, ends=ends, labels=labels) == label

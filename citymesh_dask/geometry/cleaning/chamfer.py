@@ -92,7 +92,8 @@ def chamfer_groups(
     )
 
 
-@njit(cache=True, nogil=True)
+# Inlined: compiling it by itself as well would compile everything under it twice.
+@njit(cache=True, nogil=True, inline="always")
 def _chamfer_group(
     points: Int64, edges: Int64, first_point: int, degrees: Int64, pinched: int, tolerance: int, frame: Int64
 ) -> tuple[Int64, Int64, int]:

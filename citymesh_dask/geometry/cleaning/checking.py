@@ -14,9 +14,10 @@ from numba import njit
 
 from ...outlines import Int64, Outlines
 from ...tiles import OUTLINE_UNITS
+from ..outline_groups import group_boxes
 from .chamfer import MAX_SECTORS
 from .faces import trace_rings
-from .ordering import grown, sort_order
+from .ordering import grown
 from .predicates import segments_near, squared_distance
 from .tidying import EDGE_SHARE
 
@@ -59,133 +60,127 @@ def check_outlines(outlines: Outlines, tolerance: float) -> Conflicts:
     Conflicts
         Everything sorted, each pair once.
     """
+    none = np.empty((0, 2), np.int64)
     if len(outlines.edges) == 0:
-        none = np.empty((0, 2), np.int64)
         return Conflicts(none, none, none)
-    group_of = np.repeat(np.arange(len(outlines.point_start) - 1), np.diff(outlines.point_start))
+    numbers = np.arange(len(outlines.point_start) - 1)
+    point_group = np.repeat(numbers, np.diff(outlines.point_start))
+    edge_group = np.repeat(numbers, np.diff(outlines.edge_start))
     limit = EDGE_SHARE * round(tolerance * OUTLINE_UNITS) - _SLACK
-    crossings, near = _near_pairs(outlines.points, outlines.edges, group_of, limit)
-    inside = _groups_inside(outlines.points, outlines.edges, outlines.point_start, outlines.edge_start)
+    ends = np.ascontiguousarray(outlines.edges[:, :2])
+    crossings, near = _near_pairs(outlines.points, ends, limit)
     crossings, near = _unique_pairs(crossings), _unique_pairs(near)
-    edge_group = group_of[outlines.edges[:, 0]]
-    pairs = np.concatenate((edge_group[crossings], np.stack((group_of[near[:, 0]], edge_group[near[:, 1]]), 1), inside))
+    near_groups = np.stack((point_group[near[:, 0]], edge_group[near[:, 1]]), axis=1)
+    pairs = np.concatenate((edge_group[crossings], near_groups, _groups_inside(outlines)))
     pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    same = group_of[near[:, 0]] == edge_group[near[:, 1]]
-    return Conflicts(crossings, near[same], _unique_pairs(pairs))
+    return Conflicts(crossings, near[near_groups[:, 0] == near_groups[:, 1]], _unique_pairs(pairs))
 
 
 def _unique_pairs(pairs: Int64) -> Int64:
-    unique: Int64 = np.unique(pairs, axis=0).reshape(-1, 2)
-    return unique
+    return np.unique(pairs, axis=0).reshape(-1, 2) if len(pairs) else pairs
 
 
 @njit(cache=True, nogil=True)
-def _near_pairs(points: Int64, edges: Int64, group_of: Int64, limit: float) -> tuple[Int64, Int64]:
-    """Return edges that touch (across groups: come near), and vertices near foreign edges, on a grid."""
-    n, m, cell = len(points), len(edges), _CELL
-    x0, y0, x1, y1 = points[0, 0], points[0, 1], points[0, 0], points[0, 1]
-    for v in range(n):
-        x0, y0 = min(x0, points[v, 0]), min(y0, points[v, 1])
-        x1, y1 = max(x1, points[v, 0]), max(y1, points[v, 1])
+def _near_pairs(points: Int64, ends: Int64, limit: float) -> tuple[Int64, Int64]:
+    """Return pairs of edges that touch, and vertices nearer than a limit to edges not their own.
+
+    Edges that share a cell of a grid are compared; pairs in several cells are found several times.
+    """
+    m, cell = len(ends), _CELL
     reach = math.ceil(limit)
-    x0, y0, x1, y1 = x0 - reach, y0 - reach, x1 + reach, y1 + reach
-    while ((x1 - x0) // cell + 1) * ((y1 - y0) // cell + 1) > 8 * m + 1024:
+    x0, y0, x1, y1 = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.int64)
+    left, low, right, high = 1 << 60, 1 << 60, -(1 << 60), -(1 << 60)
+    for e in range(m):
+        a, b = ends[e, 0], ends[e, 1]
+        # Half the reach on each side, so that near edges have boxes that meet.
+        x0[e] = min(points[a, 0], points[b, 0]) - reach
+        y0[e] = min(points[a, 1], points[b, 1]) - reach
+        x1[e], y1[e] = max(points[a, 0], points[b, 0]), max(points[a, 1], points[b, 1])
+        left, low, right, high = min(left, x0[e]), min(low, y0[e]), max(right, x1[e]), max(high, y1[e])
+    while ((right - left) // cell + 1) * ((high - low) // cell + 1) > 8 * m + 1024:
         cell *= 2
-    columns, rows = (x1 - x0) // cell + 1, (y1 - y0) // cell + 1
-    start, members = np.zeros(columns * rows + 1, np.int64), np.empty(0, np.int64)
-    fill = start
+    columns, rows = (right - left) // cell + 1, (high - low) // cell + 1
+    start = np.zeros(columns * rows + 2, np.int64)
+    members = np.empty(0, np.int64)
     for turn in range(2):
         if turn == 1:
             for c in range(columns * rows):
-                start[c + 1] += start[c]
-            members, fill = np.empty(start[columns * rows], np.int64), start[:-1].copy()
+                start[c + 2] += start[c + 1]
+            members = np.empty(start[columns * rows + 1], np.int64)
         for e in range(m):
-            a, b = edges[e, 0], edges[e, 1]
-            i0 = (min(points[a, 0], points[b, 0]) - reach - x0) // cell
-            i1 = (max(points[a, 0], points[b, 0]) + reach - x0) // cell
-            j0 = (min(points[a, 1], points[b, 1]) - reach - y0) // cell
-            j1 = (max(points[a, 1], points[b, 1]) + reach - y0) // cell
-            for c in range(j0 * columns, (j1 + 1) * columns, columns):
-                for k in range(c + i0, c + i1 + 1):
+            for j in range((y0[e] - low) // cell, (y1[e] - low) // cell + 1):
+                for c in range(j * columns + (x0[e] - left) // cell, j * columns + (x1[e] - left) // cell + 1):
                     if turn == 0:
-                        start[k + 1] += 1
-                    else:
-                        members[fill[k]] = e
-                        fill[k] += 1
+                        start[c + 2] += 1
+                    else:  # the entry before the cell's own end fills up to it
+                        members[start[c + 1]] = e
+                        start[c + 1] += 1
     near, n_near = np.empty(64, np.int64), 0
-    for v in range(n):
-        px, py = points[v, 0], points[v, 1]
-        c = (py - y0) // cell * columns + (px - x0) // cell
-        for k in range(start[c], start[c + 1]):
-            e = members[k]
-            a, b = edges[e, 0], edges[e, 1]
-            ax, bx = points[a, 0], points[b, 0]
-            if a == v or b == v or (ax > px + reach and bx > px + reach) or (ax < px - reach and bx < px - reach):
-                continue
-            ay, by = points[a, 1], points[b, 1]
-            if (ay > py + reach and by > py + reach) or (ay < py - reach and by < py - reach):
-                continue
-            if squared_distance(px, py, ax, ay, bx, by) < limit * limit:
-                near = grown(near, 2 * n_near + 2)
-                near[2 * n_near], near[2 * n_near + 1] = v, e
-                n_near += 1
     crossings, n_crossings = np.empty(64, np.int64), 0
     for c in range(columns * rows):
         for i in range(start[c], start[c + 1]):
             e = members[i]
-            a, b = edges[e, 0], edges[e, 1]
-            ax, ay, bx, by = points[a, 0], points[a, 1], points[b, 0], points[b, 1]
-            ex0, ex1, ey0, ey1 = min(ax, bx), max(ax, bx), min(ay, by), max(ay, by)
             for j in range(i + 1, start[c + 1]):
                 f = members[j]
-                p, q = edges[f, 0], edges[f, 1]
-                px, qx = points[p, 0], points[q, 0]
-                if (px > ex1 and qx > ex1) or (px < ex0 and qx < ex0) or p in (a, b) or q in (a, b):
+                if x0[f] > x1[e] or x0[e] > x1[f] or y0[f] > y1[e] or y0[e] > y1[f]:
                     continue
-                py, qy = points[p, 1], points[q, 1]
-                if (py > ey1 and qy > ey1) or (py < ey0 and qy < ey0):
+                for k in range(4):
+                    v, s = (ends[e, k], f) if k < 2 else (ends[f, k - 2], e)
+                    a, b = ends[s, 0], ends[s, 1]
+                    if v == a or v == b:  # noqa: SIM109
+                        continue
+                    gap2 = squared_distance(
+                        points[v, 0], points[v, 1], points[a, 0], points[a, 1], points[b, 0], points[b, 1]
+                    )
+                    if gap2 < limit * limit:
+                        near = grown(near, 2 * n_near + 2)
+                        near[2 * n_near], near[2 * n_near + 1] = v, s
+                        n_near += 1
+                a, b, p, q = ends[e, 0], ends[e, 1], ends[f, 0], ends[f, 1]
+                if a == p or a == q or b == p or b == q:  # noqa: SIM109
                     continue
-                if segments_near(ax, ay, bx, by, px, py, qx, qy, 0.0):
+                if segments_near(
+                    points[a, 0], points[a, 1], points[b, 0], points[b, 1],
+                    points[p, 0], points[p, 1], points[q, 0], points[q, 1], 0.0,
+                ):  # fmt: skip
                     crossings = grown(crossings, 2 * n_crossings + 2)
                     crossings[2 * n_crossings], crossings[2 * n_crossings + 1] = e, f
                     n_crossings += 1
     return crossings[: 2 * n_crossings].copy().reshape(n_crossings, 2), near[: 2 * n_near].copy().reshape(n_near, 2)
 
 
-@njit(cache=True, nogil=True)
-def _groups_inside(points: Int64, edges: Int64, point_start: Int64, edge_start: Int64) -> Int64:
+def _groups_inside(outlines: Outlines) -> Int64:
     """Return pairs of groups of which the first begins inside a building of the second."""
-    n_groups = len(point_start) - 1
-    box = np.empty((n_groups, 4), np.int64)
-    box[:, :2], box[:, 2:] = 1 << 60, -(1 << 60)
-    for g in range(n_groups):
-        for v in range(point_start[g], point_start[g + 1]):
-            box[g, 0], box[g, 1] = min(box[g, 0], points[v, 0]), min(box[g, 1], points[v, 1])
-            box[g, 2], box[g, 3] = max(box[g, 2], points[v, 0]), max(box[g, 3], points[v, 1])
-    order = sort_order(box[:, 0].copy(), n_groups)
+    boxes = group_boxes(outlines)
+    order = np.argsort(boxes[:, 0], kind="stable")
+    found = []
+    for inner, outer in _nested_boxes(boxes[order], order):
+        edges = outlines.edges[outlines.edge_start[outer] : outlines.edge_start[outer + 1]]
+        x, y = outlines.points[outlines.point_start[inner]]
+        a, b = outlines.points[edges[:, 0]], outlines.points[edges[:, 1]]
+        level = y + 0.5
+        met = np.flatnonzero((a[:, 1] > level) != (b[:, 1] > level))
+        a, b, edges = a[met], b[met], edges[met]
+        cuts = a[:, 0] + (level - a[:, 1]) * (b[:, 0] - a[:, 0]) / (b[:, 1] - a[:, 1])
+        cuts[cuts > x] = -np.inf
+        if np.isfinite(cuts).any():
+            last = int(cuts.argmax())
+            if edges[last, 3 if b[last, 1] > a[last, 1] else 2] >= 0:
+                found.append((inner, outer))
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+@njit(cache=True, nogil=True)
+def _nested_boxes(boxes: Int64, names: Int64) -> Int64:
+    """Return the names (inner, outer) of boxes inside others; boxes ascend by their x0."""
     found, count = np.empty(64, np.int64), 0
-    for i in range(n_groups):
-        outer = order[i]
-        for j in range(i + 1, n_groups):
-            inner = order[j]
-            if box[inner, 0] > box[outer, 2]:
+    for i in range(len(boxes)):
+        for j in range(i + 1, len(boxes)):
+            if boxes[j, 0] > boxes[i, 2]:
                 break
-            if box[inner, 2] > box[outer, 2] or box[inner, 1] < box[outer, 1] or box[inner, 3] > box[outer, 3]:
-                continue
-            px, py = points[point_start[inner], 0], points[point_start[inner], 1] + 0.5
-            label, nearest = -1, -math.inf
-            for e in range(edge_start[outer], edge_start[outer + 1]):
-                a, b = edges[e, 0], edges[e, 1]
-                ay, by = points[a, 1], points[b, 1]
-                if (ay > py) == (by > py):
-                    continue
-                cut = points[a, 0] + (py - ay) * float(points[b, 0] - points[a, 0]) / float(by - ay)
-                if nearest < cut <= px:
-                    nearest = cut
-                    label = edges[e, 3] if by > ay else edges[e, 2]
-            if label >= 0:
+            if boxes[j, 2] <= boxes[i, 2] and boxes[j, 1] >= boxes[i, 1] and boxes[j, 3] <= boxes[i, 3]:
                 found = grown(found, 2 * count + 2)
-                found[2 * count], found[2 * count + 1] = inner, outer
+                found[2 * count], found[2 * count + 1] = names[j], names[i]
                 count += 1
     return found[: 2 * count].copy().reshape(count, 2)
 

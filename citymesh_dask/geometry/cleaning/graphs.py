@@ -112,7 +112,8 @@ def _ring_edges(first_ring: int, last_ring: int, start: Int64, points: Int64) ->
     return x, y, tail[:count], head[:count]
 
 
-@njit(cache=True, nogil=True)
+# Inlined: compiling it by itself as well would compile everything under it twice.
+@njit(cache=True, nogil=True, inline="always")
 def _clean_group(
     x: Int64, y: Int64, tail: Int64, head: Int64, parts: Int64, boxes: Int64, ring_start: Int64, point_start: Int64,
     points: Int64, own: Int64, frame: Int64, tolerance: int, min_area: int, events: Int64,

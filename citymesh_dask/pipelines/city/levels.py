@@ -131,8 +131,9 @@ def _outcomes(job: CityJob, start: int, stop: int, has_outline: npt.NDArray[np.b
     for index, part in enumerate(job.footprint_ranges):
         low, high = max(part.first_row, start), min(part.first_row + part.stop - part.start, stop)
         if low < high:
-            status = job.scratch.read(f"footprints/{index:05d}", "status", low - part.first_row, high - part.first_row)
-            outcome[low - start : high - start] = status
+            span = (low - part.first_row, high - part.first_row)
+            status, repair = (job.scratch.read(f"footprints/{index:05d}", name, *span) for name in ("status", "repair"))
+            outcome[low - start : high - start] = np.where(status == Outcome.MESHED, repair, status)
     fate, target = _mildest_fates(job, start, stop)
     lost = ~has_outline & ~is_skipped(outcome)
     outcome[lost] = fate[lost]

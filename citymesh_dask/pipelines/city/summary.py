@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...engine.ledger import Receipt
+from ...engine.memory import RESERVED_BYTES
 from ...engine.plan import Plan, Stage
 from ...facts import QualityFacts, RunFacts, StageFacts
 from .finish import certificate, quality_totals, software_versions
@@ -38,6 +41,7 @@ def run_facts(
     for entry in table["reasons"]:
         outcomes[entry["status"]] = outcomes.get(entry["status"], 0) + entry["count"]
     return RunFacts(
+        command=command_line(job),
         store=job.out,
         inputs=tuple(dict(entry) for entry in inputs),
         plan=tuple(plan.rows()),
@@ -76,7 +80,36 @@ def stage_facts(stage: Stage, receipts: Mapping[str, Receipt], begun: float) -> 
         seconds=sum(r.seconds for r in found),
         wall=ended - started,
         peak_memory=max((r.peak_bytes for r in found), default=0),
-        projected=stage.projected_bytes,
+        projected=RESERVED_BYTES + stage.projected_bytes if stage.projected_bytes else 0,
         bytes_written=sum(int(r.facts.get("bytes", 0)) for r in found),
         reused=sum(r.started < begun for r in found),
     )
+
+
+def command_line(job: CityJob) -> str:
+    """Return the command that does the same run again."""
+    survey, words = job.survey, ["citymesh", "build"]
+    files = {
+        "--footprints": [source.path for source in survey.footprints],
+        "--points": [source.path for source in survey.points],
+        "--terrain": [survey.terrain.path] if survey.terrain else [],
+        "--surface": [survey.surface.path] if survey.surface else [],
+        "--building-heights": [survey.building_heights.path] if survey.building_heights else [],
+    }
+    for flag, paths in files.items():
+        words += [flag, *paths] if paths else []
+    if survey.footprints:
+        words += ["--layer", survey.footprints[0].layer]
+    for item in dataclasses.fields(job.options):
+        words += _flag(item.name, getattr(job.options, item.name), item.default)
+    return shlex.join([*words, "--out", job.out])
+
+
+def _flag(name: str, value: Any, default: Any) -> list[str]:
+    """Return the words that set an option, none where it has its default."""
+    flag = name.replace("_", "-")
+    if value == default:
+        return []
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
