@@ -54,7 +54,7 @@ def row_houses() -> Footprints:
     return lattice(8, 8, 12)
 
 
-def alleys(width: float, count: int = 20) -> Footprints:
+def alleys(width: float, count: int = 8) -> Footprints:
     """Return squares of 6 m with alleys between them."""
     return lattice(6 + width, 6, count)
 

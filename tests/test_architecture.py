@@ -282,7 +282,7 @@ def test_nothing_names_the_machine_it_was_written_on() -> None:
             "tests/**/*.py",
             "configs/*",
             "notebooks/*.ipynb",
-            "docs/*",
+            "docs/*.md",
         )
         for path in ROOT.glob(pattern)
         if path != Path(__file__) and places.search(path.read_text(encoding="utf8"))

@@ -49,7 +49,7 @@ def test_demo_builds_checks_and_tells(tmp_path: Path) -> None:
     mesh = cm.open_mesh(tmp_path / "demo" / "city.zarr")
     outcome = dict(zip(mesh.buildings["id"], mesh.buildings["status"], strict=True))
     assert outcome["in-the-river"] == "skipped"
-    assert outcome["across-the-border"] == "meshed"
+    assert outcome["across-the-border"] == "clipped"
     assert report.summary in report.describe()
 
 

@@ -23,6 +23,9 @@ OnDone = Callable[[str], None]
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": 0.5, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them."""
 
+STEALING_INTERVAL = "20ms"
+"""Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
+
 
 class Executor(Protocol):
     """Runs a graph."""
@@ -184,7 +187,8 @@ def local_cluster(
     RunError
         If the workers do not start, which most often means a script without a main guard.
     """
-    with dask.config.set({f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}):
+    memory = {f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}
+    with dask.config.set({**memory, "distributed.scheduler.work-stealing-interval": STEALING_INTERVAL}):
         try:
             cluster = LocalCluster(
                 n_workers=n_workers,

@@ -17,8 +17,9 @@ from .plan import Plan, TaskCall
 def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Delayed]:
     """Return one delayed object per task, by the task's key.
 
-    A barrier task stands between a stage and those that come after it, so that the number of edges
-    grows with the number of tasks, not with its square.
+    A barrier task stands between a stage and those that come before it, so that the number of edges
+    grows with the number of tasks, not with its square, and that Dask deals the tasks of a stage out
+    to free workers: it does so only for tasks with hardly any dependencies.
 
     Parameters
     ----------
@@ -31,22 +32,25 @@ def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Del
         cluster must not share any.
     """
 
+    end = f"-{run_id}" if run_id else ""
+
     def named(keys: Iterable[str]) -> list[str]:
-        return [f"{key}-{run_id}" if run_id else key for key in keys]
+        return [f"{key}{end}" for key in keys]
 
     graph: dict[str, Any] = {}
     for stage in plan.stages:
-        before = [f"after_{name}" for name in stage.after]
         keys = [task.key for task in stage.tasks]
-        for key, task in zip(named(keys), stage.tasks, strict=True):
-            graph[key] = (perform, ledger, task.call, named([*before, *task.needs]))
-        (barrier,) = named([f"after_{stage.name}"])
-        graph[barrier] = (_wait_for, named(keys or before))
+        before, after = (f"{side}_{stage.name}" for side in ("before", "after"))
+        if stage.after:
+            graph[f"{before}{end}"] = (_wait_for, named(f"after_{name}" for name in stage.after))
+        for task in stage.tasks:
+            needs = (before, *task.needs) if stage.after else task.needs
+            graph[f"{task.key}{end}"] = (perform, ledger, task.call, named(needs))
+        graph[f"{after}{end}"] = (_wait_for, named(keys or [before] * bool(stage.after)))
     # One layer for all: delayed(...) calls would give each task a layer of its own and copy all
     # layers before it, which takes 9 s for 10,000 tiles.
     layers = HighLevelGraph.from_collections("citymesh", graph)
-    keys = [task.key for task in plan.tasks()]
-    return {key: Delayed(name, layers, layer="citymesh") for key, name in zip(keys, named(keys), strict=True)}
+    return {task.key: Delayed(f"{task.key}{end}", layers, layer="citymesh") for task in plan.tasks()}
 
 
 def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:

@@ -151,7 +151,12 @@ def _emit(
 def _markers(planar: PlanarMesh, constraints: Constraints, wall_labels: Int32, *, n_rows: int) -> Int32:
     rows = constraints.rows.astype(np.int32)
     flat = np.concatenate([np.full(2, TERRAIN_MARKER, dtype=np.int32), rows + np.int32(n_rows)])
-    return np.concatenate([flat[planar.labels + 2], flat[planar.lattice_triangle_labels + 2], rows[wall_labels]])
+    labels = np.concatenate([planar.labels, planar.lattice_triangle_labels])
+    labels += 2
+    markers = np.empty(len(labels) + len(wall_labels), dtype=np.int32)
+    np.take(flat, labels, out=markers[: len(labels)], mode="clip")
+    np.take(rows, wall_labels, out=markers[len(labels) :], mode="clip")
+    return markers
 
 
 def _boundary_last(mesh: TileMesh, quality: Quality) -> TileSurface:

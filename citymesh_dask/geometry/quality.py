@@ -16,6 +16,8 @@ from .meshing import PlanarMesh
 
 _WORST = 10
 _HALF_WORD = 2**32
+_EXACT_IN_FLOATS_M = 256.0
+"""Products of shorter differences have at most 52 bits, so that floats hold them and their differences."""
 _LATTICE_DEGREES = 59
 """The equilateral triangle has no corners on a square grid: rounded, its smallest angle is just below 60."""
 
@@ -45,9 +47,8 @@ def measure_quality(planar: PlanarMesh, vertices: Float64, walls: Int32, *, orig
     angles[_LATTICE_DEGREES] += len(planar.lattice_triangles)
     inverted = 0
     doubled = 0
-    units = (planar.points * MESH_UNITS).astype(np.int64)
     for triangles in (planar.triangles, planar.lattice_triangles):
-        high, low, bad = _doubled_area(units, triangles)
+        high, low, bad = _doubled_area(planar.points, triangles)
         doubled += int(high) * _HALF_WORD + int(low)
         inverted += int(bad)
     worst = np.empty((len(sharpest), 3))
@@ -91,7 +92,7 @@ def _planar_angles(
 
 
 @njit(cache=True, nogil=True)
-def _doubled_area(units: Int64, triangles: Int32) -> tuple[int, int, int]:
+def _doubled_area(points: Float64, triangles: Int32) -> tuple[int, int, int]:
     """Return the exact doubled area in square mesh units as ``high * 2**32 + low``, and the number not positive.
 
     One triangle's doubled area fits 64 bits (edges up to 4 km), the sum of a large tile may not.
@@ -101,9 +102,13 @@ def _doubled_area(units: Int64, triangles: Int32) -> tuple[int, int, int]:
     inverted = 0
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux, uy = units[b, 0] - units[a, 0], units[b, 1] - units[a, 1]
-        vx, vy = units[c, 0] - units[a, 0], units[c, 1] - units[a, 1]
-        doubled = ux * vy - uy * vx
+        ux, uy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
+        vx, vy = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1]
+        if max(abs(ux), abs(uy), abs(vx), abs(vy)) < _EXACT_IN_FLOATS_M:
+            doubled = int((ux * vy - uy * vx) * (MESH_UNITS * MESH_UNITS))
+        else:
+            first = int(ux * MESH_UNITS) * int(vy * MESH_UNITS)
+            doubled = first - int(uy * MESH_UNITS) * int(vx * MESH_UNITS)
         inverted += doubled <= 0
         low += doubled
         high += low >> 32

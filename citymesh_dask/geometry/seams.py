@@ -258,7 +258,7 @@ def _rim(triangles: Int32, neighbours: Int32, sides: Int32, owned: Bool, n_piece
 
 def _assemble(pieces: Pieces, share: _Share, *, ground_size: float, building_size: float) -> Constraints:
     """Cut the owned pieces and the seams down to the mesh size, join them, number what they use."""
-    kept = np.flatnonzero(share.own[:, 0] | share.own[:, 1])
+    kept = np.flatnonzero(_needed_pieces(pieces, share.own))
     points, ends, parents, steps = _cut_pieces(pieces, kept, ground_size=ground_size, building_size=building_size)
     seam_points, seam_ends, labels = _cut_seams(share, ground_size, building_size)
     n_outline = len(share.outline)
@@ -280,6 +280,21 @@ def _assemble(pieces: Pieces, share: _Share, *, ground_size: float, building_siz
         rows=rows,
         wall_step=steps[used],
     )
+
+
+def _needed_pieces(pieces: Pieces, own: Bool) -> Bool:
+    """Tell which pieces are owned, or show the wall over an end of an owned one where another roof begins.
+
+    Walls belong to one tile with all that touches them, except in divided clusters: there a tile may own
+    one of three regions around a point, and must know the levels of the others.
+    """
+    owned: Bool = own[:, 0] | own[:, 1]
+    divided = np.append(pieces.divided, False)[pieces.cluster]
+    if not (owned & divided).any():
+        return owned
+    at_owned = np.zeros(len(pieces.points), np.bool_)
+    at_owned[pieces.ends[owned & divided]] = True
+    return owned | (divided & at_owned[pieces.ends].any(axis=1))
 
 
 def _cut_pieces(

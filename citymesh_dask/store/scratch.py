@@ -33,12 +33,12 @@ class Scratch:
         chunk_rows: int = DEFAULT_CHUNK_ROWS,
     ) -> int:
         """Write group ``name`` (slashes make folders) and return the bytes of its chunks."""
-        return write_group(self.root / name, arrays, attributes, chunk_rows)
+        return write_group(f"{self.root}/{name}", arrays, attributes, chunk_rows)
 
     def read(self, name: str, array: str, start: int = 0, stop: int | None = None) -> Array:
         """Read rows ``start:stop`` of one array of a group."""
-        return read_rows(self.root / name / array, start, stop)
+        return read_rows(f"{self.root}/{name}/{array}", start, stop)
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a group."""
-        return read_attributes(self.root / name)
+        return read_attributes(f"{self.root}/{name}")

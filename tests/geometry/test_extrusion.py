@@ -311,3 +311,13 @@ def test_a_building_of_another_tile_gets_no_wall() -> None:
     assert (overused, inconsistent) == (0, 0)
     assert on_frame(vertices[edges], (0.0, 0.0, 60.0, 60.0))
     assert set(markers.tolist()) == {-2, 100, N_ROWS + 100}
+
+
+def test_area_of_triangles_with_long_edges_is_exact() -> None:
+    """Beyond 256 m, differences do not multiply exactly in floats."""
+    scene = make_scene((0.0, 0.0, 3000.0009765625, 2000.0), [turned(1400, 900, 1501.3, 700.7, 0.4)], piece=900.0)
+    constraints = scene.constraints()
+    planar = mesh_constraints(constraints, ground_size=1000.0, building_size=900.0, min_angle=25.0)
+    surface = extrude_tile(planar, constraints, levels=levels_of([60.0]), n_rows=N_ROWS, terrain=Hills(), origin=ORIGIN)
+    check_tile(surface)
+    assert surface.quality.doubled_area == scene.doubled_area()

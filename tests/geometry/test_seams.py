@@ -82,7 +82,6 @@ def owned_sides(part: Constraints) -> tuple[Counter, Counter]:
     left, right = true_labels(part, part.left).tolist(), true_labels(part, part.right).tolist()
     for k in range(len(part.ends)):
         target = seams if left[k] == right[k] else sides
-        assert part.own_left[k] or part.own_right[k]
         if part.own_left[k]:
             target[start[k], end[k], left[k]] += 1
         if part.own_right[k]:

@@ -2,8 +2,7 @@
 
 Where two buildings touch in a corner, or four at a crossing of walls, the walls over that point could meet
 in one vertical line more than twice. A *chamfer* cuts the tip off one sector and gives it to a neighbour;
-each takes an edge away from the point. What the cut must keep clear of, and which cut is chosen, belongs
-here; the labels of everything else stay.
+each takes an edge away from the point. Which cut is chosen belongs here, a single cut in ``tips``.
 """
 
 from __future__ import annotations
@@ -15,18 +14,16 @@ from numba import njit
 
 from ...outlines import Int64
 from .ordering import KEY_SHIFT, grown, lower_bound, sort_order
-from .predicates import cross_properly, precedes, segments_near, squared_distance, turn
-from .tidying import EDGE_SHARE
+from .predicates import precedes
+from .tips import MAX_SECTORS, cut_is_clear, label_beside, make_cut, place_end
 
-MAX_SECTORS = 3
 _CUTS = np.array([8, 6, 5, 10, 13, 16, 24, 32, 48, 64, 96, 128, 192, 256])
 """Lengths of the cuts along both edges, in the order of trial, quarters of the tolerance."""
 _REACH = 68
 """Edges farther than this many tolerances cannot be in the way of a cut."""
-_CHORD = 6
-"""A chord is at most this many tolerances long: over ground it then stays clear of other groups."""
 _CLEARANCES = (1.0, 0.5, 0.25, 0.02)
 """Shares of the clearance that are asked for, one after the other."""
+_NOBODY = -9
 
 
 @njit(cache=True, nogil=True)
@@ -123,6 +120,7 @@ def _chamfer_group(
     newest, entry, older, entries = np.full(pinched, -1), np.empty(64, np.int64), np.empty(64, np.int64), 0
     listed, failed = 0, 0
     for i in range(pinched):
+        taker = _NOBODY
         while True:
             while listed < size[1]:
                 entry, older, entries = _list_edge(
@@ -139,7 +137,8 @@ def _chamfer_group(
                     near[count] = entry[k]
                     count += 1
                 k = older[k]
-            if not _cut_tip(places[i], near[:count], graph, x, y, degree, size, tolerance, frame):
+            taker = _cut_tip(places[i], near[:count], graph, x, y, degree, size, tolerance, frame, taker)
+            if taker == _NOBODY:
                 failed += 1
                 break
     new_points, new_edges = _in_order(graph[: size[1]], x, y)
@@ -168,9 +167,14 @@ def _list_edge(
 
 @njit(cache=True, nogil=True)
 def _cut_tip(
-    v: int, near: Int64, graph: Int64, x: Int64, y: Int64, degree: Int64, size: Int64, tolerance: int, frame: Int64
-) -> bool:
-    """Make the best cut that is possible at a point; return False if there is none."""
+    v: int, near: Int64, graph: Int64, x: Int64, y: Int64, degree: Int64, size: Int64, tolerance: int, frame: Int64,
+    favourite: int,
+) -> int:  # fmt: skip
+    """Make the best cut that is possible at a point and return who took the tip, or `_NOBODY`.
+
+    Tips of ground go to buildings rather than tips of buildings to others or to the ground. Who took a tip at
+    this point already takes the next one too: where many sectors meet, one grows over all tips in turn.
+    """
     rays = _fan(v, near, graph, x, y)
     k = len(rays)
     score = np.empty(k, np.int64)
@@ -180,26 +184,27 @@ def _cut_tip(
     # Ends of the cut: existing points, or -1 for new ones, and their places.
     trial, spot = np.empty(2, np.int64), np.empty(4, np.int64)
     for share in _CLEARANCES:
-        for kind in range(3):
+        for kind in range(6):
             for i in order:
                 if score[i] > 0:
                     continue
                 first, second = rays[i], rays[(i + 1) % k]
-                tip = _label(graph, first, v, True)
+                tip = label_beside(graph, first, v, True)
                 for side in range(2):
-                    taker = _label(graph, first, v, False) if side == 0 else _label(graph, second, v, True)
-                    if kind != (2 if taker < 0 else (0 if tip < 0 else 1)):
+                    taker = label_beside(graph, first, v, False) if side == 0 else label_beside(graph, second, v, True)
+                    rank = 2 if taker < 0 else (0 if tip < 0 else 1)
+                    if kind != (rank if favourite in (_NOBODY, taker) else rank + 3):
                         continue
                     for cut in _CUTS:
                         length = cut * tolerance / 4
-                        _place(v, first, length, tolerance, graph, x, y, trial, spot, 0)
-                        _place(v, second, length, tolerance, graph, x, y, trial, spot, 1)
-                        if _is_clear(
+                        place_end(v, first, length, tolerance, graph, x, y, trial, spot, 0)
+                        place_end(v, second, length, tolerance, graph, x, y, trial, spot, 1)
+                        if cut_is_clear(
                             v, first, second, taker, near, graph, x, y, degree, trial, spot, tolerance, frame, share
                         ):
-                            _make_cut(v, first, second, taker, graph, x, y, degree, size, trial, spot)
-                            return True
-    return False
+                            make_cut(v, first, second, taker, graph, x, y, degree, size, trial, spot)
+                            return int(taker)
+    return _NOBODY
 
 
 @njit(cache=True, nogil=True)
@@ -222,12 +227,6 @@ def _fan(v: int, near: Int64, graph: Int64, x: Int64, y: Int64) -> Int64:
 
 
 @njit(cache=True, nogil=True)
-def _label(graph: Int64, e: int, v: int, on_left: bool) -> int:
-    """Return the label on one side of an edge as it leaves point v."""
-    return graph[e, 2] if (graph[e, 0] == v) == on_left else graph[e, 3]
-
-
-@njit(cache=True, nogil=True)
 def _sector_score(v: int, first: int, second: int, graph: Int64, x: Int64, y: Int64, tolerance: int) -> int:
     """Return how well a sector can be cut: near to 90 degrees, long edges; -1 where it is too wide."""
     p, q = graph[first, 0] + graph[first, 1] - v, graph[second, 0] + graph[second, 1] - v
@@ -239,143 +238,6 @@ def _sector_score(v: int, first: int, second: int, graph: Int64, x: Int64, y: In
     straightness = abs(dot) / math.sqrt(cross * cross + dot * dot)
     reach = min(1.0, math.sqrt(shorter) / (4 * tolerance))
     return int(1000 + 1000 * (reach - straightness))
-
-
-@njit(cache=True, nogil=True)
-def _place(
-    v: int,
-    e: int,
-    length: float,
-    tolerance: int,
-    graph: Int64,
-    x: Int64,
-    y: Int64,
-    trial: Int64,
-    spot: Int64,
-    which: int,
-) -> None:
-    """Find the end of a cut on an edge: a new point, or its far end where little would be left."""
-    w = graph[e, 0] + graph[e, 1] - v
-    dx, dy = x[w] - x[v], y[w] - y[v]
-    full = math.sqrt(float(dx * dx + dy * dy))
-    if full < length + tolerance:
-        trial[which], spot[2 * which], spot[2 * which + 1] = w, x[w], y[w]
-    else:
-        trial[which] = -1
-        spot[2 * which] = x[v] + math.floor(dx * length / full + 0.5)
-        spot[2 * which + 1] = y[v] + math.floor(dy * length / full + 0.5)
-
-
-@njit(cache=True, nogil=True)
-def _is_clear(
-    v: int, first: int, second: int, taker: int, near: Int64, graph: Int64, x: Int64, y: Int64, degree: Int64,
-    trial: Int64, spot: Int64, tolerance: int, frame: Int64, share: float,
-) -> bool:  # fmt: skip
-    """Return whether a cut crosses nothing and keeps its distance from everything it does not belong to."""
-    limit, shortest = EDGE_SHARE * tolerance * share, tolerance * share - 1
-    limit2 = limit * limit
-    p, q = graph[first, 0] + graph[first, 1] - v, graph[second, 0] + graph[second, 1] - v
-    ax, ay, bx, by = spot[0], spot[1], spot[2], spot[3]
-    keeps_first = _label(graph, first, v, False) != taker
-    keeps_second = _label(graph, second, v, True) != taker
-    if trial[0] >= 0 and keeps_first and degree[p] >= MAX_SECTORS:
-        return False
-    if trial[1] >= 0 and keeps_second and degree[q] >= MAX_SECTORS:
-        return False
-    chord2 = float((bx - ax) ** 2 + (by - ay) ** 2)
-    if chord2 < shortest * shortest or chord2 > float(_CHORD * tolerance) ** 2:
-        return False
-    if turn(x[v], y[v], ax, ay, bx, by) <= 0 or squared_distance(x[v], y[v], ax, ay, bx, by) < limit2:
-        return False
-    for which in range(2):
-        w, near_x, near_y, far_x, far_y = (p, ax, ay, bx, by) if which == 0 else (q, bx, by, ax, ay)
-        if trial[which] < 0 and (
-            _off_frame(near_x, near_y, frame, limit)
-            or squared_distance(x[w], y[w], ax, ay, bx, by) < limit2
-            or squared_distance(far_x, far_y, near_x, near_y, x[w], y[w]) < limit2
-        ):
-            return False
-        keeps = keeps_first if which == 0 else keeps_second
-        if keeps and squared_distance(far_x, far_y, x[v], y[v], near_x, near_y) < limit2:
-            return False
-    for e in near:
-        if e in (first, second):
-            continue
-        c, d = graph[e, 0], graph[e, 1]
-        at_first, at_second = trial[0] >= 0 and (c == p or d == p), trial[1] >= 0 and (c == q or d == q)
-        if at_first and at_second:
-            return False
-        if at_first or at_second:
-            far = c + d - (p if at_first else q)
-            if squared_distance(x[far], y[far], ax, ay, bx, by) < limit2:
-                return False
-            ox, oy = (bx, by) if at_first else (ax, ay)
-            if squared_distance(ox, oy, x[c], y[c], x[d], y[d]) < limit2:
-                return False
-        elif segments_near(ax, ay, bx, by, x[c], y[c], x[d], y[d], limit2):
-            return False
-        for w in (c, d):
-            if w != v and w != p and w != q and _in_triangle(x[w], y[w], x[v], y[v], ax, ay, bx, by):
-                return False
-        # Rounding bends the edges at the new points a little.
-        cx, cy, dx, dy = x[c], y[c], x[d], y[d]
-        for u in (v, p):
-            if cross_properly(x[u], y[u], ax, ay, cx, cy, dx, dy):
-                return False
-        for u in (v, q):
-            if cross_properly(x[u], y[u], bx, by, cx, cy, dx, dy):
-                return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _off_frame(px: int, py: int, frame: Int64, limit: float) -> bool:
-    """Return whether a point is near the frame but not on it."""
-    gap_x, gap_y = min(px - frame[0], frame[2] - px), min(py - frame[1], frame[3] - py)
-    return 0 < gap_x < limit or 0 < gap_y < limit
-
-
-@njit(cache=True, nogil=True)
-def _in_triangle(px: int, py: int, ax: int, ay: int, bx: int, by: int, cx: int, cy: int) -> bool:
-    return turn(ax, ay, bx, by, px, py) >= 0 and turn(bx, by, cx, cy, px, py) >= 0 and turn(cx, cy, ax, ay, px, py) >= 0
-
-
-@njit(cache=True, nogil=True)
-def _make_cut(
-    v: int, first: int, second: int, taker: int, graph: Int64, x: Int64, y: Int64, degree: Int64, size: Int64,
-    trial: Int64, spot: Int64,
-) -> None:  # fmt: skip
-    tip = _label(graph, first, v, True)
-    beside, beyond = _label(graph, first, v, False), _label(graph, second, v, True)
-    for which in range(2):
-        e, other = (first, beside) if which == 0 else (second, beyond)
-        w = trial[which]
-        if w < 0:  # the edge now starts at a new point; what it leaves behind is an edge of its own
-            w = size[0]
-            x[w], y[w] = spot[2 * which], spot[2 * which + 1]
-            size[0] += 1
-            trial[which] = w
-            graph[e, 0 if graph[e, 0] == v else 1] = w
-            degree[w] += 1
-            degree[v] -= 1
-            if other != taker:
-                _add_edge(v, w, taker if which == 0 else other, other if which == 0 else taker, graph, degree, size)
-        elif other == taker:
-            graph[e, 0] = -1
-            degree[w] -= 1
-            degree[v] -= 1
-        else:
-            graph[e, 2 if (graph[e, 0] == v) == (which == 0) else 3] = taker
-    _add_edge(trial[0], trial[1], taker, tip, graph, degree, size)
-
-
-@njit(cache=True, nogil=True)
-def _add_edge(a: int, b: int, left: int, right: int, graph: Int64, degree: Int64, size: Int64) -> None:
-    e = size[1]
-    graph[e, 0], graph[e, 1], graph[e, 2], graph[e, 3] = a, b, left, right
-    degree[a] += 1
-    degree[b] += 1
-    size[1] += 1
 
 
 @njit(cache=True, nogil=True)

@@ -15,11 +15,11 @@ from numba import njit
 from ...outlines import Int64, Outlines
 from ...tiles import OUTLINE_UNITS
 from ..outline_groups import group_boxes
-from .chamfer import MAX_SECTORS
 from .faces import trace_rings
 from .ordering import grown
-from .predicates import segments_near, squared_distance
+from .predicates import cross_properly, segments_near, squared_distance
 from .tidying import EDGE_SHARE
+from .tips import MAX_SECTORS
 
 _CELL = 8192
 _SLACK = 2
@@ -92,7 +92,7 @@ def _near_pairs(points: Int64, ends: Int64, limit: float) -> tuple[Int64, Int64]
     left, low, right, high = 1 << 60, 1 << 60, -(1 << 60), -(1 << 60)
     for e in range(m):
         a, b = ends[e, 0], ends[e, 1]
-        # Half the reach on each side, so that near edges have boxes that meet.
+        # Grown on one side only: that is enough for the boxes of near edges to meet.
         x0[e] = min(points[a, 0], points[b, 0]) - reach
         y0[e] = min(points[a, 1], points[b, 1]) - reach
         x1[e], y1[e] = max(points[a, 0], points[b, 0]), max(points[a, 1], points[b, 1])
@@ -124,24 +124,24 @@ def _near_pairs(points: Int64, ends: Int64, limit: float) -> tuple[Int64, Int64]
                 f = members[j]
                 if x0[f] > x1[e] or x0[e] > x1[f] or y0[f] > y1[e] or y0[e] > y1[f]:
                     continue
+                touching = False
                 for k in range(4):
                     v, s = (ends[e, k], f) if k < 2 else (ends[f, k - 2], e)
-                    a, b = ends[s, 0], ends[s, 1]
+                    a, b, px, py = ends[s, 0], ends[s, 1], points[v, 0], points[v, 1]
                     if v == a or v == b:  # noqa: SIM109
                         continue
-                    gap2 = squared_distance(
-                        points[v, 0], points[v, 1], points[a, 0], points[a, 1], points[b, 0], points[b, 1]
-                    )
+                    if px < x0[s] or px > x1[s] + reach or py < y0[s] or py > y1[s] + reach:
+                        continue
+                    gap2 = squared_distance(px, py, points[a, 0], points[a, 1], points[b, 0], points[b, 1])
+                    touching |= gap2 == 0
                     if gap2 < limit * limit:
                         near = grown(near, 2 * n_near + 2)
                         near[2 * n_near], near[2 * n_near + 1] = v, s
                         n_near += 1
                 a, b, p, q = ends[e, 0], ends[e, 1], ends[f, 0], ends[f, 1]
-                if a == p or a == q or b == p or b == q:  # noqa: SIM109
-                    continue
-                if segments_near(
+                if touching or cross_properly(
                     points[a, 0], points[a, 1], points[b, 0], points[b, 1],
-                    points[p, 0], points[p, 1], points[q, 0], points[q, 1], 0.0,
+                    points[p, 0], points[p, 1], points[q, 0], points[q, 1],
                 ):  # fmt: skip
                     crossings = grown(crossings, 2 * n_crossings + 2)
                     crossings[2 * n_crossings], crossings[2 * n_crossings + 1] = e, f
@@ -253,8 +253,6 @@ def _touch(x: Int64, y: Int64, a: int, b: int, c: int, d: int) -> bool:
         near, far = (b if a in (c, d) else a), (d if c in (a, b) else c)
         if near == far:
             return True
-        return (
-            squared_distance(x[far], y[far], x[a], y[a], x[b], y[b]) == 0
-            or squared_distance(x[near], y[near], x[c], y[c], x[d], y[d]) == 0
-        )
-    return segments_near(x[a], y[a], x[b], y[b], x[c], y[c], x[d], y[d], 0.0)
+        gap2 = squared_distance(x[far], y[far], x[a], y[a], x[b], y[b])
+        return bool(gap2 == 0 or squared_distance(x[near], y[near], x[c], y[c], x[d], y[d]) == 0)
+    return bool(segments_near(x[a], y[a], x[b], y[b], x[c], y[c], x[d], y[d], 0.0))

@@ -56,7 +56,7 @@ def cross_properly(ax: int, ay: int, bx: int, by: int, cx: int, cy: int, dx: int
     if not ((c > 0 and d < 0) or (c < 0 and d > 0)):
         return False
     a, b = turn(cx, cy, dx, dy, ax, ay), turn(cx, cy, dx, dy, bx, by)
-    return (a > 0 and b < 0) or (a < 0 and b > 0)
+    return bool((a > 0 and b < 0) or (a < 0 and b > 0))
 
 
 @njit(cache=True, nogil=True)
@@ -74,7 +74,7 @@ def segments_near(ax: int, ay: int, bx: int, by: int, cx: int, cy: int, dx: int,
         return True
     if squared_distance(cx, cy, ax, ay, bx, by) <= limit2 or squared_distance(dx, dy, ax, ay, bx, by) <= limit2:
         return True
-    return cross_properly(ax, ay, bx, by, cx, cy, dx, dy)
+    return bool(cross_properly(ax, ay, bx, by, cx, cy, dx, dy))
 
 
 @njit(cache=True, nogil=True)

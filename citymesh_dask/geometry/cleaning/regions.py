@@ -143,9 +143,9 @@ def _is_small(label: int, size: int, border: int, tolerance: int, min_area: int)
 def _is_better(a: int, b: int, shared: Int64, label: Int64) -> bool:
     """Longer common wall first, then the smaller label, then the smaller face."""
     if shared[a] != shared[b]:
-        return shared[a] > shared[b]
+        return bool(shared[a] > shared[b])
     if label[a] != label[b]:
-        return label[a] < label[b]
+        return bool(label[a] < label[b])
     return a < b
 
 

@@ -142,4 +142,6 @@ def _mark_chain(
 
 @njit(cache=True, nogil=True)
 def _is_smaller(points: Int64, a: int, b: int) -> bool:
-    return points[a, 0] < points[b, 0] or (points[a, 0] == points[b, 0] and points[a, 1] < points[b, 1])
+    if points[a, 0] != points[b, 0]:
+        return bool(points[a, 0] < points[b, 0])
+    return bool(points[a, 1] < points[b, 1])

@@ -62,7 +62,8 @@ def group_parts(job_path: str, index: int = 0) -> dict[str, Any]:
     """Join linked parts to groups and deal these out to the packs, neighbours together.
 
     Writes group ``groups``: pack ``k`` has groups ``pack_start[k]:pack_start[k + 1]``, group ``g`` the global
-    part ids ``parts[group_start[g]:group_start[g + 1]]``; ``pack_box`` (n_packs, 4) is around the parts.
+    part ids ``parts[group_start[g]:group_start[g + 1]]``; ``pack_box`` (n_packs, 4) is around
+    what cleaning can make of the pack.
     """
     job = load_job(job_path)
     n_files = len(job.footprint_ranges)
@@ -81,7 +82,10 @@ def group_parts(job_path: str, index: int = 0) -> dict[str, Any]:
     shares = np.arange(job.n_packs + 1) * len(parts) // max(job.n_packs, 1)
     pack_start = np.searchsorted(first, shares)
     pack_start[-1] = len(first)
-    around = [_around(boxes[low:high]) for low, high in pairwise(group_start[pack_start].tolist())]
+    # Cleaning moves outlines by a few tolerances.
+    margin = 8 * math.ceil(job.options.tolerance * OUTLINE_UNITS) * np.array([-1, -1, 1, 1])
+    ranges = pairwise(group_start[pack_start].tolist())
+    around = [_around(boxes[low:high] + margin) for low, high in ranges]
     pack_box = np.array(around, np.int64).reshape(-1, 4)
     arrays = {"pack_start": pack_start, "group_start": group_start, "parts": parts, "pack_box": pack_box}
     job.scratch.write("groups", arrays, {"groups": len(first), "parts": len(parts)})
@@ -257,8 +261,7 @@ def _places_of(pack: int, n_groups: int) -> Int64:
 
 def _conflicts_with_packs(job: CityJob, own: _Placed, *, packs: range, leave_out: Int64 | None = None) -> Int64:
     """Return conflicts (k, 4) between some groups and those of packs that come near them."""
-    # Cleaning moves outlines by a few tolerances out of the boxes of the parts, by which packs are found.
-    margin = 4 * math.ceil(job.options.tolerance * OUTLINE_UNITS)
+    margin = math.ceil(job.options.tolerance * OUTLINE_UNITS)
     boxes = group_boxes(own.outlines)
     boxes = boxes[np.diff(own.outlines.point_start) > 0] + np.array([-margin, -margin, margin, margin])
     around = _around(boxes)

@@ -10,7 +10,7 @@ from ...geometry.solid import close_solid
 from ...mesh import Boundary
 from ...store.chunks import Array
 from .job import CityJob, load_job
-from .meshes import boundary_name, defect_facts, read_boundary, write_boundary
+from .meshes import boundary_name, defect_facts, read_boundary, write_boundary, write_empty_tile
 
 RIM_SEAMS = "seams/rim"
 
@@ -26,7 +26,10 @@ def close_mesh(job_path: str, index: int = 0) -> dict[str, Any]:
     boundary = read_boundary(job, boundary_name(levels, 0))
     rim = close_rim(boundary, job.domain.mesh_frame)
     seams, defects, written = rim.seams, rim.defects, 0
-    if job.options.solid and not len(defects):
+    if job.options.solid and len(defects):
+        # There is nothing to close; the run goes on, to end with what is wrong and where.
+        write_empty_tile(job, len(job.tiling))
+    elif job.options.solid:
         closing, written = _write_closing(job, boundary)
         merged = merge_boundaries([boundary, closing])
         seams, defects = merged.seams, merge_defects([defects, merged.defects])

@@ -34,7 +34,7 @@ def mesh_tile(job_path: str, index: int) -> dict[str, Any]:
     x0, y0, x1, y1 = (int(value) for value in job.tiling.boxes[index])
     constraints = _constraints(job, (x0, y0, x1, y1))
     if constraints is None:
-        return _write_empty(job, index)
+        return write_empty_tile(job, index)
     surface = _surface(job, constraints)
     return write_tile(job, index, surface) | {"quality": quality_facts(surface.quality)}
 
@@ -92,7 +92,7 @@ def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]
     }
 
 
-def _write_empty(job: CityJob, index: int) -> dict[str, Any]:
+def write_empty_tile(job: CityJob, index: int) -> dict[str, Any]:
     """Write a tile that owns nothing: its ground and buildings went to its neighbours."""
     none = np.empty((0, 3), np.int32)
     arrays: dict[str, Array] = {"vertices": np.empty((0, 3)), "faces": none, "markers": np.empty(0, np.int32)}
