@@ -6,22 +6,29 @@ An executor takes a graph and gives one future per task; it knows nothing of wha
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import multiprocessing
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import dask
+import dask.local
+import dask.threaded
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 from distributed import Client, LocalCluster, as_completed
 
 from ..errors import OptionError, RunError
+from .graph import task_note
 
 Futures = Mapping[str, Any]
 OnDone = Callable[[str], None]
 
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": 0.5, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them."""
+_POLL_SECONDS = 0.02
 
 STEALING_INTERVAL = "20ms"
 """Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
@@ -75,6 +82,7 @@ class ClusterExecutor:
     def __init__(self, client: Client, cluster: LocalCluster | None = None) -> None:
         self._client = client
         self._cluster = cluster
+        self._stop = threading.Event()
 
     @property
     def dashboard_link(self) -> str | None:
@@ -90,23 +98,45 @@ class ClusterExecutor:
     def wait(self, futures: Futures, on_done: OnDone) -> None:
         """Follow the futures as they complete."""
         names = {future.key: name for name, future in futures.items()}
-        for future in as_completed(futures.values()):
-            name = names[future.key]
-            if future.status == "error":
-                raise TaskFailed(name, future.exception())
-            if future.status != "finished":
-                raise TaskFailed(name, RunError(f"task {name}", f"the task was {future.status}"))
-            on_done(name)
+        completed = as_completed(futures.values())
+        while not completed.is_empty():
+            batch = completed.next_batch(block=False)
+            if self._stop.is_set():
+                raise concurrent.futures.CancelledError
+            for future in batch:
+                name = names[future.key]
+                if future.status == "error":
+                    raise TaskFailed(name, future.exception())
+                if future.status != "finished":
+                    raise TaskFailed(name, _lost(name, future.status))
+                on_done(name)
+            if not batch:
+                self._stop.wait(_POLL_SECONDS)
 
     def cancel(self, futures: Futures) -> None:
         """Cancel everything that is not done."""
-        self._client.cancel(list(futures.values()), reason="the run was cancelled")
+        self._stop.set()
+        if self._cluster is not None:
+            return  # it is closed soon, with all that it does
+        stages: dict[str, list[Any]] = {}
+        for name, future in futures.items():
+            stages.setdefault(name.rpartition("-")[0], []).append(future)
+        # From the last stage to the first: the scheduler (2026.8) stumbles over barriers that nobody holds.
+        with contextlib.suppress(OSError, RuntimeError):  # a scheduler that is gone has nothing to cancel
+            for some in reversed(stages.values()):
+                self._client.cancel(some, reason="the run was cancelled")
 
     def close(self) -> None:
         """Close the cluster if it is ours."""
         if self._cluster is not None:
             self._client.close()
             self._cluster.close()
+
+
+def _lost(name: str, status: str) -> RunError:
+    """Return the error for a task that neither ended nor failed."""
+    found = f"the task was {status}: its worker or the scheduler is gone"
+    return RunError(f"task {name}", found, "a cluster that lives as long as the run", "run the same command again")
 
 
 class LocalExecutor:
@@ -150,16 +180,28 @@ class LocalExecutor:
                 on_done(names[key])
 
         try:
-            with Callback(pretask=begin, posttask=end), dask.config.set(scheduler=self._scheduler):
-                dask.compute(*self._graph.values(), optimize_graph=False, num_workers=self._n_workers)
+            with Callback(pretask=begin, posttask=end):
+                self._run_graph()
         except concurrent.futures.CancelledError:
             raise
         except BaseException as error:
             raise self._failed(futures, error) from error
 
+    def _run_graph(self) -> None:
+        """Run all tasks by Dask's own schedulers; not by compute(), which looks for clusters of the user's."""
+        if not self._graph:
+            return
+        graph = dict(next(iter(self._graph.values())).__dask_graph__())
+        keys = [task.key for task in self._graph.values()]
+        if self._scheduler == "threads":
+            dask.threaded.get(graph, keys, num_workers=self._n_workers)
+        else:
+            dask.local.get_sync(graph, keys)
+
     def _failed(self, futures: Futures, error: BaseException) -> TaskFailed:
-        """Find the task that raised: one that began and did not end."""
-        key = next((k for k, future in futures.items() if future.running()), "?")
+        """Find the task that raised by the note that its exception carries."""
+        notes = getattr(error, "__notes__", [])
+        key = next((k for k in futures if task_note(k) in notes), "?")
         for future in futures.values():
             if future.running():
                 future.set_exception(error)

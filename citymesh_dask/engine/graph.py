@@ -63,11 +63,20 @@ def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     if receipt is not None:
         return receipt
     started, start = time.time(), time.perf_counter()
-    with measure_peak() as memory:
-        facts = call.function(*call.arguments)
+    try:
+        with measure_peak() as memory:
+            facts = call.function(*call.arguments)
+    except Exception as error:
+        error.add_note(task_note(call.key))  # in this process nothing else tells which task it was
+        raise
     receipt = Receipt(call.key, time.perf_counter() - start, memory.peak_bytes, started, facts)
     ledger.record(receipt)
     return receipt
+
+
+def task_note(key: str) -> str:
+    """Return the note that an exception of a task carries."""
+    return f"in task {key}"
 
 
 def _wait_for(needs: Sequence[Any]) -> None:

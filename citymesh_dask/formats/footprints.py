@@ -34,6 +34,7 @@ Array = npt.NDArray[Any]
 
 _ID_NAMES = ("id", "gml_id", "identificatie", "osm_id", "fid")
 _FEATURES_PER_RANGE = 20_000
+_SOUGHT_FEATURES = 8_000
 _MOST_PER_RANGE = 200_000
 _PASSES = 10
 _ONE_LAYER_SUFFIXES = (".geojson", ".geojsonl")
@@ -82,7 +83,7 @@ class FootprintSource:
     def features_per_range(self) -> int:
         """Features that are read at once: more where a file must be read from its start each time."""
         if self.driver in _SEEKING_DRIVERS:
-            return _FEATURES_PER_RANGE
+            return _SOUGHT_FEATURES
         return min(max(_FEATURES_PER_RANGE, self.n_features // _PASSES), _MOST_PER_RANGE)
 
 

@@ -117,11 +117,14 @@ def fill_span(read_level: LevelReader, shapes: list[Shape], span: Span, *, level
     if level == top[0]:
         return top[1][span[0] : span[2], span[1] : span[3]]
     held = grow_span(span, RELAXATION_PASSES, shapes[level])
+    values = read_level(level, held)
+    wanted = crop(values, held, span)
+    if not (wanted == VOID).any():  # nothing to fill, so nobody needs the levels above
+        return wanted
     # The centre of cell 2 p lies a quarter of a coarse cell before that of p, 2 p + 1 one after.
     parents = ((held[0] - 1) // 2, (held[1] - 1) // 2, held[2] // 2 + 1, held[3] // 2 + 1)
     parents = grow_span(parents, 0, shapes[level + 1])
     coarse = fill_span(read_level, shapes, parents, level=level + 1, top=top)
-    values = read_level(level, held)
     return crop(_pull(values, held[0], held[1], coarse, parents[0], parents[1]), held, span)
 
 

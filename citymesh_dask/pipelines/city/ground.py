@@ -36,6 +36,7 @@ def ground_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
     """Return the stages that turn points, rasters and attributes into terrain and heights."""
     blocks = job.lattice.n_blocks
     attributes_only = not job.survey.points and job.survey.terrain is None
+    sampled = () if job.survey.terrain is not None else ("sample_points", "sample_footprints")
 
     def stage(name: str, function: Any, count: int, *after: str, megabytes: int) -> Stage:
         return numbered_stage(name, function, count, arguments=call, after=after, projected_bytes=megabytes << 20)
@@ -50,7 +51,7 @@ def ground_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
             "read_footprints",
             megabytes=160,
         ),
-        stage("terrain_cells", terrain_cells, blocks, "sample_points", "sample_footprints", megabytes=128),
+        stage("terrain_cells", terrain_cells, blocks, *sampled, megabytes=128),
         stage("fill_top", fill_top, 1, "terrain_cells", megabytes=64),
         stage("fill_terrain", fill_terrain, blocks, "fill_top", megabytes=128),
         stage("roof_evidence", roof_evidence, job.n_row_ranges, "sample_points", "sample_surface", megabytes=128),
@@ -121,9 +122,10 @@ def fill_terrain(job_path: str, index: int) -> dict[str, Any]:
     span = lattice.block_span(index)
     held = filling.grow_span(span, passes, shapes[0])
     top = (_n_levels(lattice), job.scratch.read("terrain/top", "heights"))
+    coarse: dict[int, Int32] = {}  # levels above the first, by block: read once, looked at often
 
     def read_level(level: int, wanted: Span) -> Int32:
-        return _read_level(job, level, wanted)
+        return _read_level(job, level, wanted, coarse=coarse)
 
     filled = filling.fill_span(read_level, shapes, held, level=0, top=top)
     heights = filling.crop(filling.smooth(filled, passes), held, span)
@@ -212,17 +214,17 @@ def _footprint_groups(job: CityJob) -> list[str]:
     return [footprint_samples_group(k) for k in range(len(job.footprint_ranges))]
 
 
-def _read_level(job: CityJob, level: int, span: Span) -> Int32:
-    """Return a span of a pushed level, from the blocks that hold it."""
+def _read_level(job: CityJob, level: int, span: Span, *, coarse: dict[int, Int32]) -> Int32:
+    """Return a span of a pushed level, from the blocks that hold it; ``coarse`` keeps what was read."""
     lattice = job.lattice
     size = lattice.block >> level
     out = np.full((span[2] - span[0], span[3] - span[1]), VOID, np.int32)
     for row in range(span[0] // size, -(-span[2] // size)):
         for col in range(span[1] // size, -(-span[3] // size)):
             own_row, own_col = row * size, col * size
-            values = _read_block_level(
-                job, row * lattice.block_cols + col, level, (span[0] - own_row, span[2] - own_row)
-            )
+            block = row * lattice.block_cols + col
+            rows = (span[0] - own_row, span[2] - own_row)
+            values = _read_block_level(job, block, level, rows=rows, coarse=coarse)
             first = max(span[0] - own_row, 0)
             low, high = max(span[1], own_col), min(span[3], own_col + values.shape[1])
             into = np.s_[
@@ -232,7 +234,9 @@ def _read_level(job: CityJob, level: int, span: Span) -> Int32:
     return out
 
 
-def _read_block_level(job: CityJob, block: int, level: int, rows: tuple[int, int]) -> Int32:
+def _read_block_level(
+    job: CityJob, block: int, level: int, *, rows: tuple[int, int], coarse: dict[int, Int32]
+) -> Int32:
     """Return some rows of a level of a block; ``rows`` may reach beyond it."""
     span = job.lattice.block_span(block)
     shapes = filling.level_shapes(span[2] - span[0], span[3] - span[1])
@@ -243,8 +247,9 @@ def _read_block_level(job: CityJob, block: int, level: int, rows: tuple[int, int
     if level == 0:
         return job.scratch.read(group, "level_0", first, end)
     before = sum(r * c for r, c in shapes[level + 1 : _n_levels(job.lattice) + 1])
-    values = job.scratch.read(group, "coarse", before + first * n_cols, before + end * n_cols)
-    return values.reshape(-1, n_cols)
+    if block not in coarse:
+        coarse[block] = job.scratch.read(group, "coarse")
+    return coarse[block][before + first * n_cols : before + end * n_cols].reshape(-1, n_cols)
 
 
 def _largest_block_hole(job: CityJob, tops: Int32) -> float:
