@@ -249,7 +249,7 @@ def build_city_mesh(
     target = Path(out).absolute()
     if is_finished(target, fingerprint, overwrite=overwrite):
         return _finished_run(target, resources)
-    job, job_path = begin_job(survey, chosen, target, fingerprint, temp_dir=temp_dir, fan_in=batch_size)
+    job, job_path = begin_job(survey, chosen, out=target, fingerprint=fingerprint, temp_dir=temp_dir, fan_in=batch_size)
     plan = plan_city(job, job_path, resources)
     ending = _Ending(job, fingerprint, tuple(described), keep_intermediate, plan)
     return _start(plan, job, ending, client=client, scheduler=scheduler, retries=retries, progress=progress)

@@ -12,6 +12,7 @@ from pathlib import Path
 from .api import CityMesh, build_city_mesh
 from .config import JobSpec, load_config
 from .engine.run import Run
+from .engine.signals import signals_held_back
 from .errors import ConfigError
 
 
@@ -58,7 +59,8 @@ def finish_run(run: Run[CityMesh]) -> CityMesh:
     try:
         return run.result()
     except BaseException:
-        run.cancel()
+        with signals_held_back():  # a second Ctrl-C would leave the cluster half closed
+            run.cancel()
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def tilings(draw: st.DrawFn, domain: Domain, places: np.ndarray[Any, Any]) -> Ti
         tile = tiles.pop(draw(st.integers(0, len(tiles) - 1)))
         x, y = (_line(draw, tile[axis], tile[axis + 2], places[:, axis]) for axis in range(2))
         xs, ys = sorted({tile[0], x, tile[2]}), sorted({tile[1], y, tile[3]})
-        tiles += [(a, b, c, d) for a, c in zip(xs, xs[1:], strict=False) for b, d in zip(ys, ys[1:], strict=False)]
+        tiles += [(a, b, c, d) for a, c in pairwise(xs) for b, d in pairwise(ys)]
     return Tiling(np.array(tiles, np.int64))
 
 

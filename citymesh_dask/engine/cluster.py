@@ -22,6 +22,7 @@ from distributed import Client, LocalCluster, as_completed
 
 from ..errors import OptionError, RunError
 from .graph import task_note
+from .signals import signals_held_back
 
 Futures = Mapping[str, Any]
 OnDone = Callable[[str], None]
@@ -29,6 +30,7 @@ OnDone = Callable[[str], None]
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": 0.5, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them."""
 _POLL_SECONDS = 0.02
+_MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
 
 STEALING_INTERVAL = "20ms"
 """Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
@@ -229,10 +231,25 @@ def local_cluster(
     RunError
         If the workers do not start, which most often means a script without a main guard.
     """
+    check_main_guard()
+    cluster = client = None
+    try:
+        with signals_held_back():
+            cluster = _started(n_workers=n_workers, worker_bytes=worker_bytes, local_directory=local_directory)
+            client = Client(cluster)
+    except BaseException:  # an interruption among them
+        for opened in (client, cluster):
+            if opened is not None:
+                opened.close()
+        raise
+    return client, cluster
+
+
+def _started(*, n_workers: int, worker_bytes: int, local_directory: str | None) -> LocalCluster:
     memory = {f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}
     with dask.config.set({**memory, "distributed.scheduler.work-stealing-interval": STEALING_INTERVAL}):
         try:
-            cluster = LocalCluster(
+            return LocalCluster(
                 n_workers=n_workers,
                 threads_per_worker=1,
                 processes=True,
@@ -242,14 +259,29 @@ def local_cluster(
                 local_directory=local_directory,
                 silence_logs=50,
             )
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise RunError(
                 "local cluster",
                 f"its workers did not start ({error})",
                 "worker processes that can import the main script",
-                "put the code of the script under if __name__ == '__main__':",
+                _MAIN_GUARD + ", or pass scheduler='threads'",
             ) from error
-    return Client(cluster), cluster
+
+
+def check_main_guard() -> None:
+    """Refuse to work in a process that is still importing the main script of its parent.
+
+    A script without a main guard begins the same run in each of its worker processes.
+
+    Raises
+    ------
+    RunError
+        In such a process; its traceback is cut, as the parent says the same again.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.tracebacklimit = 0
+        found = "its worker processes, which import it, begin the run again"
+        raise RunError("the main script", found, "a main guard", _MAIN_GUARD)
 
 
 def connect_address(address: str, timeout_seconds: float = 10.0) -> Client:
@@ -257,18 +289,19 @@ def connect_address(address: str, timeout_seconds: float = 10.0) -> Client:
 
     Raises
     ------
+    OptionError
+        If the text is no address.
     RunError
         If nothing answers at the address in time.
     """
+    where, advice = f"scheduler {address}", "check the address and that 'dask scheduler' runs there"
     try:
         return Client(address, timeout=timeout_seconds)
-    except OSError as error:
-        raise RunError(
-            f"scheduler {address}",
-            f"no answer within {timeout_seconds:g} s",
-            "a running Dask scheduler",
-            "check the address and that 'dask scheduler' runs there",
-        ) from error
+    except (OSError, AssertionError) as error:  # the latter for a name that no server knows
+        found = f"no answer within {timeout_seconds:g} s"
+        raise RunError(where, found, "a running Dask scheduler", advice) from error
+    except ValueError as error:
+        raise OptionError(where, str(error), "an address such as tcp://10.0.0.1:8786", advice) from error
 
 
 def check_scheduler_name(scheduler: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import threading
 import uuid
@@ -66,8 +67,14 @@ class Run(Generic[T]):
         self._result: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._cancelled = threading.Event()
         self._stage_of = {task.key: stage.name for stage in plan.stages for task in stage.tasks}
-        self.futures: Futures = executor.submit(plan_to_graph(plan, ledger, uuid.uuid4().hex[:8]), retries)
+        try:
+            self.futures: Futures = executor.submit(plan_to_graph(plan, ledger, uuid.uuid4().hex[:8]), retries)
+        except BaseException:
+            executor.close()
+            raise
         self._result.set_running_or_notify_cancel()
+        # After Dask's own, hence called before it: a script that ends early leaves no worker behind.
+        atexit.register(self.cancel)
         self._thread = threading.Thread(target=self._follow, name="citymesh-run", daemon=True)
         self._thread.start()
 
@@ -125,12 +132,16 @@ class Run(Generic[T]):
             value = self._finish(self)
         except BaseException as error:
             failure = self._explain(error)
-            self._executor.cancel(self.futures)
-            self._executor.close()
-            self._result.set_exception(failure)
+            try:
+                self._executor.cancel(self.futures)
+                self._executor.close()
+            finally:
+                self._result.set_exception(failure)
         else:
             self._executor.close()
             self._result.set_result(value)
+        finally:
+            atexit.unregister(self.cancel)
 
     def _explain(self, error: BaseException) -> BaseException:
         """Return what the user shall see: the bad input itself, or the task that failed and why."""

@@ -160,14 +160,14 @@ def _building_problems(proof: PieceProof, store: CityStore) -> tuple[list[Proble
     n_meshed = 0
     for start in range(0, store.n_buildings, TABLE_CHUNK_ROWS):
         stop = min(start + TABLE_CHUNK_ROWS, store.n_buildings)
-        status = read_table(store, "status", start, stop).tolist()
+        status = read_table(store, "status", start=start, stop=stop).tolist()
         meshed = np.array([word in MESHED_WORDS for word in status], np.bool_)
         n_meshed += int(meshed.sum())
-        area, found = read_table(store, "area", start, stop), _roof_areas(proof, start, stop)
+        area, found = read_table(store, "area", start=start, stop=stop), _roof_areas(proof, start, stop)
         for kind, wrong in _wrong_buildings(meshed, area, found).items():
             counts[kind] += int(wrong.sum())
             for k in np.flatnonzero(wrong)[: KEPT_PLACES - len(places[kind])].tolist():
-                name = read_table(store, "id", start + k, start + k + 1).tolist()[0]
+                name = read_table(store, "id", start=start + k, stop=start + k + 1).tolist()[0]
                 roof = "no face" if np.isnan(found[k]) else f"a roof of {found[k]} m2"
                 note = f"id {name}: {roof}, the table says {status[k]}, {area[k]} m2"
                 places[kind].append(Place(building=start + k, note=note))

@@ -47,7 +47,7 @@ def read_faces(store: CityStore, start: int, stop: int) -> tuple[Indices, Int32,
     return faces, markers.astype(np.int32, copy=False), building.astype(np.int32, copy=False)
 
 
-def read_table(store: CityStore, name: str, start: int, stop: int) -> Array:
+def read_table(store: CityStore, name: str, *, start: int, stop: int) -> Array:
     """Read rows of a column of the building table.
 
     Raises

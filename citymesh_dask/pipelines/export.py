@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from ..geometry.camera import View
 from ..geometry.colours import EARTH, Colouring
 from ..geometry.drawing import Canvas
 from ..store.city_store import CityStore, open_store
+from ..store.schema import FACE_CHUNK_ROWS
 
 PICTURE = ".png"
 EXTENSIONS = (*SURFACE_FORMATS, PICTURE)
@@ -188,18 +190,26 @@ def draw_store(store: CityStore, picture: Picture, *, advance: Callable[[int], N
     colouring = Colouring(picture.colour, store.n_buildings, heights)
     canvas = Canvas(picture.view, box, size=picture.size)
     reader = CornerReader(store)
-    for start in range(0, store.n_faces, DRAWN_ROWS):
-        stop = min(start + DRAWN_ROWS, store.n_faces)
-        corners = reader.corners(store.read("faces", start, stop))
-        markers, building = store.read("markers", start, stop), store.read("building", start, stop)
+    foot = float(box[0, 2])
+    for faces, markers, building in _drawn_faces(store):
+        corners = reader.corners(faces)
         canvas.add(corners, colouring.paint(markers, building, corners))
-        skirt = _skirt(corners, store.attributes.get("bounds"), foot=float(box[0, 2]))
+        skirt = _skirt(corners, store.attributes.get("bounds"), foot=foot)
         canvas.add(skirt, np.full(len(skirt), EARTH, np.uint8), shadows=False)
         if advance is not None:
-            advance(stop - start)
+            advance(len(faces))
     data = io.BytesIO()
     Image.fromarray(canvas.develop(colouring.palette())).save(data, "PNG", optimize=False, compress_level=6)
     return data.getvalue()
+
+
+def _drawn_faces(store: CityStore) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Yield faces, markers and building in pieces of `DRAWN_ROWS`, each chunk of the store read once."""
+    for start in range(0, store.n_faces, FACE_CHUNK_ROWS):
+        whole = [store.read(name, start, start + FACE_CHUNK_ROWS) for name in ("faces", "markers", "building")]
+        for low in range(0, len(whole[0]), DRAWN_ROWS):
+            faces, markers, building = (rows[low : low + DRAWN_ROWS] for rows in whole)
+            yield faces, markers, building
 
 
 def _survey(

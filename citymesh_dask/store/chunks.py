@@ -32,7 +32,7 @@ _CRC32C_RESIDUE = 0x48674BC7
 
 
 def array_metadata(
-    shape: tuple[int, ...], dtype: Any, chunk_rows: int, attributes: Mapping[str, Any] | None = None
+    shape: tuple[int, ...], dtype: Any, *, chunk_rows: int, attributes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the ``zarr.json`` of an array chunked along its first axis."""
     kind = np.dtype(dtype)
@@ -91,15 +91,20 @@ def create_group(path: str | Path, attributes: Mapping[str, Any] | None = None) 
 
 
 def create_array(
-    path: str | Path, shape: tuple[int, ...], dtype: Any, chunk_rows: int, attributes: Mapping[str, Any] | None = None
+    path: str | Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    *,
+    chunk_rows: int,
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Make an array without chunks; `write_chunk` fills it."""
     os.makedirs(f"{path}/c", exist_ok=True)
-    metadata = array_metadata(shape, dtype, max(chunk_rows, 1), attributes)
+    metadata = array_metadata(shape, dtype, chunk_rows=max(chunk_rows, 1), attributes=attributes)
     write_json(f"{path}/zarr.json", metadata, durable=False)
 
 
-def write_chunk(path: str | Path, index: int, rows: Array, chunk_rows: int) -> int:
+def write_chunk(path: str | Path, index: int, rows: Array, *, chunk_rows: int) -> int:
     """Write chunk ``index`` of an array that was created and return its size in bytes.
 
     The last chunk may have fewer rows than ``chunk_rows``; it is padded with zeros, as Zarr does.
@@ -129,6 +134,7 @@ def write_group(
     path: str | Path,
     arrays: Mapping[str, Array],
     attributes: Mapping[str, Any] | None = None,
+    *,
     chunk_rows: int = DEFAULT_CHUNK_ROWS,
 ) -> int:
     """Write arrays as one Zarr v3 group and return the bytes of its chunks.
@@ -147,9 +153,9 @@ def write_group(
     written = 0
     for name, array in arrays.items():
         rows = min(chunk_rows, max(len(array), 1))
-        create_array(f"{path}/{name}", array.shape, array.dtype, rows)
+        create_array(f"{path}/{name}", array.shape, array.dtype, chunk_rows=rows)
         for index, start in enumerate(range(0, len(array), rows)):
-            written += write_chunk(f"{path}/{name}", index, array[start : start + rows], rows)
+            written += write_chunk(f"{path}/{name}", index, array[start : start + rows], chunk_rows=rows)
     create_group(path, attributes)
     return written
 

@@ -91,10 +91,10 @@ def create_mesh_arrays(path: Path, n_vertices: int, n_faces: int) -> None:
     ``faces`` is int32 as long as the vertices can be counted with it, else int64.
     """
     path.mkdir(parents=True, exist_ok=True)
-    create_array(path / "vertices", (n_vertices, 3), np.float64, VERTEX_CHUNK_ROWS)
-    create_array(path / "faces", (n_faces, 3), face_dtype(n_vertices), FACE_CHUNK_ROWS)
-    create_array(path / "markers", (n_faces,), np.int32, FACE_CHUNK_ROWS)
-    create_array(path / "building", (n_faces,), np.int32, FACE_CHUNK_ROWS)
+    create_array(path / "vertices", (n_vertices, 3), np.float64, chunk_rows=VERTEX_CHUNK_ROWS)
+    create_array(path / "faces", (n_faces, 3), face_dtype(n_vertices), chunk_rows=FACE_CHUNK_ROWS)
+    create_array(path / "markers", (n_faces,), np.int32, chunk_rows=FACE_CHUNK_ROWS)
+    create_array(path / "building", (n_faces,), np.int32, chunk_rows=FACE_CHUNK_ROWS)
 
 
 def face_dtype(n_vertices: int) -> type[np.int32] | type[np.int64]:
@@ -104,7 +104,7 @@ def face_dtype(n_vertices: int) -> type[np.int32] | type[np.int64]:
 
 def write_mesh_chunk(path: Path, name: str, index: int, rows: Array) -> int:
     """Write one whole chunk of a mesh array and return its bytes."""
-    return write_chunk(path / name, index, rows, CHUNK_ROWS[name])
+    return write_chunk(path / name, index, rows, chunk_rows=CHUNK_ROWS[name])
 
 
 def write_table(path: Path, columns: Mapping[str, Array]) -> None:
@@ -128,9 +128,9 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     create_group(path)
     for name, values in arrays.items():
         rows = max(len(values), 1)
-        create_array(path / name, values.shape, values.dtype, rows)
+        create_array(path / name, values.shape, values.dtype, chunk_rows=rows)
         if len(values):
-            write_chunk(path / name, 0, values, rows)
+            write_chunk(path / name, 0, values, chunk_rows=rows)
 
 
 def write_attributes(path: Path, attributes: Mapping[str, Any]) -> None:

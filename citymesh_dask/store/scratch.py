@@ -30,10 +30,11 @@ class Scratch:
         name: str,
         arrays: Mapping[str, Array],
         attributes: Mapping[str, Any] | None = None,
+        *,
         chunk_rows: int = DEFAULT_CHUNK_ROWS,
     ) -> int:
         """Write group ``name`` (slashes make folders) and return the bytes of its chunks."""
-        return write_group(f"{self.root}/{name}", arrays, attributes, chunk_rows)
+        return write_group(f"{self.root}/{name}", arrays, attributes, chunk_rows=chunk_rows)
 
     def read(self, name: str, array: str, start: int = 0, stop: int | None = None) -> Array:
         """Read rows ``start:stop`` of one array of a group."""

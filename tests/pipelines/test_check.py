@@ -372,7 +372,7 @@ def test_a_damaged_chunk_is_an_error_not_a_report(tmp_path: Path) -> None:
 def test_arrays_at_odds_are_an_error(tmp_path: Path, damage: str) -> None:
     path = block_store(tmp_path / "store")
     if damage == "short markers":
-        create_array(path / "markers", (20,), np.int32, CHUNK_ROWS["markers"])
+        create_array(path / "markers", (20,), np.int32, chunk_rows=CHUNK_ROWS["markers"])
     elif damage == "no bounds":
         attributes = {name: value for name, value in open_store(path).attributes.items() if name != "bounds"}
         write_attributes(path, attributes)

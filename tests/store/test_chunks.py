@@ -25,7 +25,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 100, 5000])
 def test_plain_zarr_reads_what_we_write(tmp_path: Path, chunk_rows: int) -> None:
-    write_group(tmp_path / "g", ARRAYS, {"answer": 42}, chunk_rows)
+    write_group(tmp_path / "g", ARRAYS, {"answer": 42}, chunk_rows=chunk_rows)
     group = zarr.open_group(tmp_path / "g", mode="r")
     assert dict(group.attrs) == {"answer": 42} == read_attributes(tmp_path / "g")
     for name, array in ARRAYS.items():

@@ -52,7 +52,7 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def begin_job(
-    survey: Survey, options: CityOptions, out: Path, fingerprint: str, *, temp_dir: PathLike | None, fan_in: int
+    survey: Survey, options: CityOptions, *, out: Path, fingerprint: str, temp_dir: PathLike | None, fan_in: int
 ) -> tuple[CityJob, str]:
     """Return the job, taken from the scratch folder where the same run was begun before."""
     scratch = (Path(temp_dir).absolute() if temp_dir else out.parent) / f"{out.name}.scratch"

@@ -77,7 +77,9 @@ def terrain_cells(job_path: str, index: int) -> dict[str, Any]:
     }
     coarse = np.concatenate([level.ravel() for level in pyramid[:0:-1]])
     attributes = {**facts, "top": int(pyramid[-1][0, 0])}
-    job.scratch.write(_cells_group(index), {"level_0": pyramid[0], "coarse": coarse}, attributes, _ROWS_PER_CHUNK**2)
+    job.scratch.write(
+        _cells_group(index), {"level_0": pyramid[0], "coarse": coarse}, attributes, chunk_rows=_ROWS_PER_CHUNK**2
+    )
     return facts
 
 

@@ -5,6 +5,7 @@ No geometry: every number was measured by an earlier stage.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +59,7 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     evidence = {name: job.scratch.read(group, name) for name in ("roof", "height", "ground", "evidence", "samples")}
     few = (outcome == Outcome.SKIPPED_NO_HEIGHT) & (evidence["samples"] > 0)
     outcome[few] = Outcome.SKIPPED_FEW_POINTS
-    roof_z = roof_heights(
-        facts, evidence["roof"], evidence["height"], evidence["ground"], job.options.min_building_height
-    )
+    roof_z = roof_heights(facts, evidence, min_height=job.options.min_building_height)
     if job.options.lod == 0:
         roof_z = np.full(stop - start, np.nan)
     roof_z = np.where(meshed, roof_z, np.nan)
@@ -80,13 +79,28 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     return {"meshed": int(meshed.sum()), "skipped": int(is_skipped(outcome).sum())}
 
 
-def roof_heights(facts: OutlineFacts, roof: Float64, height: Float64, ground: Float64, min_height: float) -> Float64:
+def roof_heights(facts: OutlineFacts, evidence: Mapping[str, Float64], *, min_height: float) -> Float64:
     """Return the height of each flat roof in metres, rounded to 1 cm.
 
     A roof known absolutely stays where it is; a height above ground stands on the ground given for
     the building, else on the lowest terrain along its outline. No roof is lower than the highest
     terrain along its outline plus ``min_height``.
+
+    Parameters
+    ----------
+    facts : OutlineFacts
+        What the outlines say.
+    evidence : mapping
+        ``roof`` and ``ground`` (absolute), ``height`` (above ground), each (n,) float64, metres, NaN where unknown.
+    min_height : float
+        Metres.
+
+    Returns
+    -------
+    (n,) float64
+        Metres; NaN where there is no outline.
     """
+    roof, height, ground = (evidence[name] for name in ("roof", "height", "ground"))
     base = np.where(np.isfinite(ground), ground, facts.terrain_low)
     wanted = np.where(np.isfinite(roof), roof, base + height)
     least = np.ceil(np.round((facts.terrain_high + min_height) * 100, 6))
