@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .arguments import CommandParser, build_parser
 from .config import OPTION_KEYS, SETTING_KEYS, JobSpec, RunSettings
+from .engine.signals import signals_held_back
 from .errors import CheckError, CityMeshError, RunError
 from .options import CityOptions
 
@@ -140,13 +141,15 @@ def _run_build(given: argparse.Namespace) -> int:
 
 
 def _run_configs(given: argparse.Namespace) -> int:
-    from .batch import load_jobs
+    with signals_held_back():  # an import may swallow an interruption
+        from .batch import load_jobs
 
     return _run_jobs(load_jobs(given.configs, given.overrides), given)
 
 
 def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
-    from .batch import finish_run, start_job
+    with signals_held_back():
+        from .batch import finish_run, start_job
 
     results = []
     for job in jobs:
@@ -221,7 +224,8 @@ def _run_export(given: argparse.Namespace) -> int:
 
 
 def _run_demo(given: argparse.Namespace) -> int:
-    from .demo import run_demo
+    with signals_held_back():
+        from .demo import run_demo
     from .sample_city.landscape import SampleCity
 
     city = SampleCity(given.size, given.seed, given.density)

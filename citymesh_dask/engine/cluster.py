@@ -11,6 +11,7 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 import dask
@@ -232,6 +233,8 @@ def local_cluster(
         If the workers do not start, which most often means a script without a main guard.
     """
     check_main_guard()
+    if hasattr(resource_tracker, "ensure_running"):
+        resource_tracker.ensure_running()  # it lets SIGINT through in the thread that begins it, so not below
     cluster = client = None
     try:
         with signals_held_back():

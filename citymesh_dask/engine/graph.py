@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dask.delayed import Delayed
@@ -13,13 +13,16 @@ from .ledger import Ledger, Receipt
 from .memory import measure_peak
 from .plan import Plan, TaskCall
 
+MOST_AWAITED = 128
+"""A barrier waits for so many tasks at most, so that it stays small and no worker gathers all receipts."""
+
 
 def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Delayed]:
     """Return one delayed object per task, by the task's key.
 
-    A barrier task stands between a stage and those that come before it, so that the number of edges
-    grows with the number of tasks, not with its square, and that Dask deals the tasks of a stage out
-    to free workers: it does so only for tasks with hardly any dependencies.
+    A barrier stands between a stage and those that come before it, so that the number of edges grows
+    with the number of tasks, not with its square, and that Dask deals the tasks of a stage out to free
+    workers: it does so only for tasks with hardly any dependencies.
 
     Parameters
     ----------
@@ -31,26 +34,34 @@ def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Del
         Ends the keys that Dask sees: a scheduler takes equal keys for the same task, so two runs on one
         cluster must not share any.
     """
-
     end = f"-{run_id}" if run_id else ""
-
-    def named(keys: Iterable[str]) -> list[str]:
-        return [f"{key}{end}" for key in keys]
-
+    awaited = {name for stage in plan.stages for name in stage.after}
     graph: dict[str, Any] = {}
     for stage in plan.stages:
-        keys = [task.key for task in stage.tasks]
-        before, after = (f"{side}_{stage.name}" for side in ("before", "after"))
+        before = f"before_{stage.name}{end}"
         if stage.after:
-            graph[f"{before}{end}"] = (_wait_for, named(f"after_{name}" for name in stage.after))
+            graph |= _barrier(before, [f"after_{name}{end}" for name in stage.after])
         for task in stage.tasks:
-            needs = (before, *task.needs) if stage.after else task.needs
-            graph[f"{task.key}{end}"] = (perform, ledger, task.call, named(needs))
-        graph[f"{after}{end}"] = (_wait_for, named(keys or [before] * bool(stage.after)))
+            needs = [f"{key}{end}" for key in task.needs]
+            graph[f"{task.key}{end}"] = (perform, ledger, task.call, [before, *needs] if stage.after else needs)
+        if stage.name in awaited:
+            keys = [f"{task.key}{end}" for task in stage.tasks]
+            graph |= _barrier(f"after_{stage.name}{end}", keys or [before] * bool(stage.after))
     # One layer for all: delayed(...) calls would give each task a layer of its own and copy all
     # layers before it, which takes 9 s for 10,000 tiles.
     layers = HighLevelGraph.from_collections("citymesh", graph)
     return {task.key: Delayed(f"{task.key}{end}", layers, layer="citymesh") for task in plan.tasks()}
+
+
+def _barrier(name: str, keys: list[str]) -> dict[str, Any]:
+    """Return the task ``name`` that is done when all keys are, and those in between where there are many."""
+    graph: dict[str, Any] = {}
+    while len(keys) > MOST_AWAITED:
+        starts = range(0, len(keys), MOST_AWAITED)
+        graph |= {f"{name}-{len(graph) + k}": (_wait_for, keys[s : s + MOST_AWAITED]) for k, s in enumerate(starts)}
+        keys = list(graph)[-len(starts) :]
+    graph[name] = (_wait_for, keys)
+    return graph
 
 
 def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:

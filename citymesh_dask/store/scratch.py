@@ -36,9 +36,9 @@ class Scratch:
         """Write group ``name`` (slashes make folders) and return the bytes of its chunks."""
         return write_group(f"{self.root}/{name}", arrays, attributes, chunk_rows=chunk_rows)
 
-    def read(self, name: str, array: str, start: int = 0, stop: int | None = None) -> Array:
-        """Read rows ``start:stop`` of one array of a group."""
-        return read_rows(f"{self.root}/{name}/{array}", start, stop)
+    def read(self, name: str, array: str, rows: tuple[int, int | None] = (0, None)) -> Array:
+        """Read one array of a group, or its rows ``rows[0]:rows[1]``."""
+        return read_rows(f"{self.root}/{name}/{array}", rows[0], rows[1])
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a group."""

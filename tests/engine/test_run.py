@@ -62,6 +62,10 @@ def fail(folder: str, index: int) -> dict[str, Any]:
     return {}
 
 
+def count_squares(folder: str, index: int) -> dict[str, Any]:
+    return {"squares": len(list(Path(folder).glob("square-*")))}
+
+
 def bad_input(folder: str, index: int) -> dict[str, Any]:
     raise InputError("cloud.laz", "truncated", "a whole file", "copy it again")
 
@@ -105,6 +109,27 @@ def test_second_run_takes_receipts_and_does_no_work(tmp_path: Path, executor: Ex
     again = LocalExecutor("synchronous", 1)
     Run(plan, ledger(tmp_path), again, finish=lambda r: None).result(60)
     assert len((tmp_path / "calls").read_text()) == len(calls) + 2
+
+
+def test_a_stage_waits_for_all_tasks_of_those_before_it(tmp_path: Path, executor: Executor) -> None:
+    first = numbered_stage("square", square, 300, arguments=(str(tmp_path),))
+    none = numbered_stage("none", fail, 0, arguments=(str(tmp_path),), after=("square",))
+    last = numbered_stage("count", count_squares, 3, arguments=(str(tmp_path),), after=("none",))
+    run = Run(Plan((first, none, last), 1 << 30, 2), ledger(tmp_path), executor, finish=lambda r: None)
+    run.result(60)
+    assert [run.futures[f"count-000{k}"].result().facts["squares"] for k in range(3)] == [300] * 3
+
+
+def test_two_runs_on_one_cluster_share_no_task(tmp_path: Path, cluster: Any) -> None:
+    runs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        plan, receipts = sum_plan(tmp_path / name, 9), ledger(tmp_path / name)
+        runs.append(Run(plan, receipts, ClusterExecutor(cluster), finish=lambda r: None))
+    for run in runs:
+        run.result(60)
+    sums = [(tmp_path / name / "sum-2-0").read_text() for name in ("a", "b")]
+    assert sums == [str(sum(i * i for i in range(9)))] * 2
 
 
 def test_failed_task_is_named(tmp_path: Path, executor: Executor) -> None:
@@ -173,10 +198,11 @@ def test_run_can_be_awaited_and_calls_back(tmp_path: Path) -> None:
 
 
 def test_no_task_carries_much(tmp_path: Path) -> None:
-    plan = sum_plan(tmp_path, 1000)
-    graph = plan_to_graph(plan, ledger(tmp_path))
+    leaves, *levels = sum_plan(tmp_path, 1000).stages
+    last = numbered_stage("fail", fail, 1, arguments=(str(tmp_path),), after=("square", "add_l1"))
+    graph = plan_to_graph(Plan((leaves, *levels, last), 1 << 30, 2), ledger(tmp_path))
     tasks = dict(next(iter(graph.values())).__dask_graph__())
-    assert max(len(pickle.dumps(task)) for key, task in tasks.items() if not key.startswith("after_")) < 10_000
+    assert max(len(pickle.dumps(task)) for task in tasks.values()) < 10_000
 
 
 def test_receipts_survive_a_round_trip(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import shapely
 
 from citymesh_dask.formats.footprints import read_features, survey_footprints
 from citymesh_dask.geometry.cleaning.checking import check_outlines
@@ -20,16 +21,16 @@ WAGENINGEN = ("wageningen_heights", "buildings.shp")
 
 
 def footprints(*path: str, layer: str | None = None, window: float | None = None) -> tuple[Parts, Domain]:
-    """Return the parts of a data set, or of a square window in its middle (metres), which cuts buildings."""
+    """Return the parts of a data set, or of a square window where most of it is (metres), which cuts buildings."""
     (source,) = survey_footprints([city_data(*path)], layer)
+    shapes = read_features(source, 0, source.n_features).geometries
     assert source.bounds is not None
-    x0, y0, x1, y1 = source.bounds
     bounds = source.bounds
     if window is not None:
-        x, y = round((x0 + x1) / 2), round((y0 + y1) / 2)
+        x, y = np.round(np.nanmedian(shapely.bounds(shapes), axis=0))[:2].tolist()
         bounds = (x - window / 2, y - window / 2, x + window / 2, y + window / 2)
     domain = Domain.from_bounds(bounds)
-    return make_parts(read_features(source, 0, source.n_features).geometries, domain), domain
+    return make_parts(shapes, domain), domain
 
 
 def require_clean(parts: Parts, domain: Domain) -> Cleaned:

@@ -53,7 +53,7 @@ def test_flipped_byte_and_missing_chunk_are_noticed(tmp_path: Path) -> None:
     data = bytearray(chunk.read_bytes())
     data[len(data) // 2] ^= 1
     chunk.write_bytes(data)
-    assert scratch.read("g", "a", 0, 300).tolist() == list(range(300))
+    assert scratch.read("g", "a", (0, 300)).tolist() == list(range(300))
     with pytest.raises(StoreError, match=r"c/3.*checksum"):
         scratch.read("g", "a")
     chunk.unlink()

@@ -127,10 +127,10 @@ def write_faces(job: CityJob, numbering: Numbering, chunk: int) -> int:
     for tile, low, high in tiles_of(numbering.faces, start, stop):
         first = int(numbering.faces[tile])
         rows = slice(low - start, high - start)
-        local = job.scratch.read(f"tiles/{tile:05d}", "faces", low - first, high - first)
+        local = job.scratch.read(f"tiles/{tile:05d}", "faces", (low - first, high - first))
         ids = _tail_ids(job, numbering, tile).astype(faces.dtype)
         renumber(local, faces[rows], int(numbering.offsets[tile]), int(numbering.n_interior[tile]), ids)
-        markers[rows] = job.scratch.read(f"tiles/{tile:05d}", "markers", low - first, high - first)
+        markers[rows] = job.scratch.read(f"tiles/{tile:05d}", "markers", (low - first, high - first))
     building = building_of(markers, job.n_rows)
     path = partial_store(job)
     columns: dict[str, Array] = {"faces": faces, "markers": markers, "building": building}
@@ -146,10 +146,10 @@ def write_vertices(job: CityJob, numbering: Numbering, chunk: int) -> int:
         first, interior = int(numbering.offsets[tile]), int(numbering.n_interior[tile])
         low_index, high_index = low - first, high - first
         name = f"tiles/{tile:05d}"
-        inner = job.scratch.read(name, "vertices", low_index, min(high_index, interior))
+        inner = job.scratch.read(name, "vertices", (low_index, min(high_index, interior)))
         rows = [inner] if low_index < interior else []
         if high_index > interior:
-            tail = job.scratch.read(name, "vertices", interior)[owned_tail(tile, _tail_rows(job, tile))]
+            tail = job.scratch.read(name, "vertices", (interior, None))[owned_tail(tile, _tail_rows(job, tile))]
             rows.append(tail[max(low_index - interior, 0) : high_index - interior])
         vertices[low - start : high - start] = np.concatenate(rows)
     return write_mesh_chunk(partial_store(job), "vertices", chunk, vertices)

@@ -100,9 +100,9 @@ def clean_outlines(job_path: str, index: int) -> dict[str, Any]:
     ``fate_rows``, ``fate``, ``fate_into`` (`Fates`) and ``fate_group``, the group in the pack that it is in.
     """
     job = load_job(job_path)
-    low, high = job.scratch.read("groups", "pack_start", index, index + 2).tolist()
-    start = job.scratch.read("groups", "group_start", low, high + 1)
-    ids = job.scratch.read("groups", "parts", int(start[0]), int(start[-1]))
+    low, high = job.scratch.read("groups", "pack_start", (index, index + 2)).tolist()
+    start = job.scratch.read("groups", "group_start", (low, high + 1))
+    ids = job.scratch.read("groups", "parts", (int(start[0]), int(start[-1])))
     cleaned = _clean(job, ids, start - start[0])
     return _write_pack(job, index, cleaned, np.empty((0, 2), np.int64))
 
@@ -305,8 +305,8 @@ def _parts_of_clusters(job: CityJob, nodes: Int64, labels: Int64) -> tuple[Int64
     pack_start = job.scratch.read("groups", "pack_start")
     members: dict[int, list[Int64]] = {}
     for (pack, group), label in zip(nodes.tolist(), labels.tolist(), strict=True):
-        low, high = job.scratch.read("groups", "group_start", pack_start[pack] + group, pack_start[pack] + group + 2)
-        members.setdefault(label, []).append(job.scratch.read("groups", "parts", int(low), int(high)))
+        low, high = job.scratch.read("groups", "group_start", (pack_start[pack] + group, pack_start[pack] + group + 2))
+        members.setdefault(label, []).append(job.scratch.read("groups", "parts", (int(low), int(high))))
     clusters = sorted((np.sort(np.concatenate(ids)) for ids in members.values()), key=lambda ids: int(ids[0]))
     return np.concatenate(clusters), starts_of(np.array([len(ids) for ids in clusters]))
 

@@ -82,7 +82,7 @@ def attribute_heights(job: CityJob, name: str, *, start: int, stop: int) -> Floa
     for number, part in enumerate(job.footprint_ranges):
         low, high = max(part.first_row, start), min(part.first_row + part.stop - part.start, stop)
         if low < high:
-            read = job.scratch.read(f"footprints/{number:05d}", name, low - part.first_row, high - part.first_row)
+            read = job.scratch.read(f"footprints/{number:05d}", name, (low - part.first_row, high - part.first_row))
             heights[low - start : high - start] = read
     return np.where(np.isfinite(heights), heights, np.nan)
 

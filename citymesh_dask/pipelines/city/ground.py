@@ -152,7 +152,7 @@ def read_height_field(job: CityJob, box: tuple[float, float, float, float]) -> H
         own = lattice.block_span(block)
         row, end = max(span[0], own[0]), min(span[2], own[2])
         col, last = max(span[1], own[1]), min(span[3], own[3])
-        rows = job.scratch.read(_terrain_group(block), "heights", row - own[0], end - own[0])
+        rows = job.scratch.read(_terrain_group(block), "heights", (row - own[0], end - own[0]))
         heights[row - span[0] : end - span[0], col - span[1] : last - span[1]] = rows[:, col - own[1] : last - own[1]]
     return HeightField(heights, span[0], span[1], lattice)
 
@@ -247,7 +247,7 @@ def _read_block_level(
     first, end = max(rows[0], 0), min(rows[1], n_rows)
     group = _cells_group(block)
     if level == 0:
-        return job.scratch.read(group, "level_0", first, end)
+        return job.scratch.read(group, "level_0", (first, end))
     before = sum(r * c for r, c in shapes[level + 1 : _n_levels(job.lattice) + 1])
     if block not in coarse:
         coarse[block] = job.scratch.read(group, "coarse")

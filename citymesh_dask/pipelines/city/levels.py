@@ -146,7 +146,7 @@ def _outcomes(job: CityJob, start: int, stop: int, has_outline: npt.NDArray[np.b
         low, high = max(part.first_row, start), min(part.first_row + part.stop - part.start, stop)
         if low < high:
             span = (low - part.first_row, high - part.first_row)
-            status, repair = (job.scratch.read(f"footprints/{index:05d}", name, *span) for name in ("status", "repair"))
+            status, repair = (job.scratch.read(f"footprints/{index:05d}", name, span) for name in ("status", "repair"))
             outcome[low - start : high - start] = np.where(status == Outcome.MESHED, repair, status)
     fate, target = _mildest_fates(job, start, stop)
     lost = ~has_outline & ~is_skipped(outcome)

@@ -31,7 +31,7 @@ def usable_parts(job: CityJob, index: int) -> Bool:
     evidence = []
     for block in range(low // ROWS_PER_RANGE, (high - 1) // ROWS_PER_RANGE + 1):
         first = block * ROWS_PER_RANGE
-        evidence.append(job.scratch.read(f"roofs/{block:04d}", "evidence", max(low - first, 0), high - first))
+        evidence.append(job.scratch.read(f"roofs/{block:04d}", "evidence", (max(low - first, 0), high - first)))
     found: Bool = np.concatenate(evidence)[rows - low] != 0
     return found
 
@@ -92,13 +92,13 @@ def _read_local(job: CityJob, index: int, local: Int64) -> Parts:
     """Read ascending parts of one footprint group: only the stretch of the group from the first to the last."""
     group, scratch = footprint_group(index), job.scratch
     low, high = int(local[0]), int(local[-1]) + 1
-    rings = scratch.read(group, "ring_start", low, high + 1)
-    points = scratch.read(group, "point_start", int(rings[0]), int(rings[-1]) + 1)
+    rings = scratch.read(group, "ring_start", (low, high + 1))
+    points = scratch.read(group, "point_start", (int(rings[0]), int(rings[-1]) + 1))
     stretch = Parts(
-        scratch.read(group, "rows", low, high),
+        scratch.read(group, "rows", (low, high)),
         rings - rings[0],
         points - points[0],
-        scratch.read(group, "points", int(points[0]), int(points[-1])),
+        scratch.read(group, "points", (int(points[0]), int(points[-1]))),
     )
     return stretch if len(local) == high - low else take_parts(stretch, local - low)
 

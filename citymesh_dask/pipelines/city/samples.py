@@ -73,7 +73,7 @@ def read_cells(job: CityJob, group: str, block: int) -> CellSums | None:
     place = job.scratch.attributes(group)["blocks"].get(str(block))
     if place is None:
         return None
-    keys, sums, counts = (job.scratch.read(group, name, *place) for name in ("keys", "sums", "counts"))
+    keys, sums, counts = (job.scratch.read(group, name, (place[0], place[1])) for name in ("keys", "sums", "counts"))
     return CellSums(keys, sums, counts.astype(np.int64))
 
 
@@ -96,5 +96,7 @@ def write_histogram(name: str, histogram: Histogram) -> tuple[dict[str, Array], 
 
 def read_histogram(job: CityJob, group: str, name: str, *, place: list[int]) -> Histogram:
     """Return part of a histogram of a group; ``place`` comes from its attributes."""
-    rows, bins, counts = (job.scratch.read(group, f"{name}_{key}", *place) for key in ("rows", "bins", "counts"))
+    rows, bins, counts = (
+        job.scratch.read(group, f"{name}_{key}", (place[0], place[1])) for key in ("rows", "bins", "counts")
+    )
     return Histogram(rows, bins, counts.astype(np.int64))
