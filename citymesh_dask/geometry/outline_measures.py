@@ -22,7 +22,6 @@ Bounds = tuple[float, float, float, float]
 
 TERRAIN_SQUARE = 1024.0
 """Metres; edge of the squares for which terrain is read at a time."""
-_SAMPLES_PER_CELL = 4
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ def measure_outlines(
     Returns
     -------
     OutlineMeasures
-        Terrain heights are sampled along every piece, both ends included, no farther apart than a
-        quarter of a terrain cell.
+        Terrain heights are the extremes along every piece: the terrain is bilinear, hence a parabola
+        between the places where a piece crosses the lines through cell centres.
     """
     edge_labels, edges = outlines.edges[:, 2:], outlines.edges[:, :2]
     rows, numbers = np.unique(edge_labels, return_inverse=True)
@@ -105,9 +104,9 @@ def _terrain_along(
         (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         terrain = terrain_in((x0, y0, x1, y1))
         grid = terrain.lattice
-        place = np.array([grid.x0, grid.y0, grid.dx, grid.dy, min(grid.dx, grid.dy) / _SAMPLES_PER_CELL])
+        place = (grid.x0, grid.y0, grid.dx, grid.dy)
         first = (terrain.first_row, terrain.first_col)
-        _sample_pieces(pieces.points, ends, sides[here], terrain.heights, first, place, low, high)
+        _measure_pieces(pieces.points, ends, sides[here], terrain.heights, first, place, low, high)
     return low, high
 
 
@@ -120,13 +119,13 @@ def _squares(pieces: Pieces) -> Iterator[Int64]:
 
 
 @njit(cache=True, nogil=True)
-def _sample_pieces(
+def _measure_pieces(
     points: Int64,
     ends: Int32,
     sides: Int64,
     heights: Int32,
     first: tuple[int, int],
-    place: Float64,
+    place: tuple[float, float, float, float],
     low: Int32,
     high: Int32,
 ) -> None:
@@ -134,27 +133,62 @@ def _sample_pieces(
     for k in range(len(ends)):
         a = ends[k, 0]
         b = ends[k, 1]
-        # From the smaller end, so that the samples do not depend on the direction of the piece.
+        # From the smaller end, so that the result does not depend on the direction of the piece.
         if points[a, 0] > points[b, 0] or (points[a, 0] == points[b, 0] and points[a, 1] > points[b, 1]):
             a, b = b, a
-        x = points[a, 0] / MESH_UNITS
-        y = points[a, 1] / MESH_UNITS
-        dx = points[b, 0] / MESH_UNITS - x
-        dy = points[b, 1] / MESH_UNITS - y
-        count = max(math.ceil(math.sqrt(dx * dx + dy * dy) / place[4]), 1)
-        least = np.inf
-        most = -np.inf
-        for i in range(count + 1):
-            part = i / count
-            height = height_at(
-                heights, first[0], first[1], place[0], place[1], place[2], place[3], x + part * dx, y + part * dy
-            )
-            least = min(least, height)
-            most = max(most, height)
+        start = (points[a, 0] / MESH_UNITS, points[a, 1] / MESH_UNITS)
+        stop = (points[b, 0] / MESH_UNITS, points[b, 1] / MESH_UNITS)
+        least, most = _extremes_along(start, stop, heights, first, place)
         for side in range(2):
             label = sides[k, side]
             low[label] = min(low[label], np.int32(np.rint(least * 1000.0)))
             high[label] = max(high[label], np.int32(np.rint(most * 1000.0)))
+
+
+@njit(cache=True, nogil=True)
+def _extremes_along(
+    start: tuple[float, float],
+    stop: tuple[float, float],
+    heights: Int32,
+    first: tuple[int, int],
+    place: tuple[float, float, float, float],
+) -> tuple[float, float]:
+    """Return the lowest and the highest terrain along a segment, metres.
+
+    Samples at fixed distances would miss peaks: on steep terrain a roof could then be lower than the foot of
+    its own walls.
+    """
+    x0, y0, dx, dy = place
+    across, up = stop[0] - start[0], stop[1] - start[1]
+    u, v = (start[0] - x0) / dx - 0.5, (start[1] - y0) / dy - 0.5
+    du, dv = across / dx, up / dy
+    next_u, next_v = math.floor(u) + (1.0 if du > 0 else 0.0), math.floor(v) + (1.0 if dv > 0 else 0.0)
+    before = height_at(heights, first[0], first[1], x0, y0, dx, dy, start[0], start[1])
+    least = before
+    most = before
+    t = 0.0
+    while t < 1.0:
+        at_u = (next_u - u) / du if du != 0.0 else math.inf
+        at_v = (next_v - v) / dv if dv != 0.0 else math.inf
+        end = min(at_u, at_v, 1.0)
+        next_u += (1.0 if du > 0 else -1.0) if at_u <= end else 0.0
+        next_v += (1.0 if dv > 0 else -1.0) if at_v <= end else 0.0
+        if end <= t:
+            continue
+        s = 0.5 * (t + end)
+        middle = height_at(heights, first[0], first[1], x0, y0, dx, dy, start[0] + s * across, start[1] + s * up)
+        after = height_at(heights, first[0], first[1], x0, y0, dx, dy, start[0] + end * across, start[1] + end * up)
+        least = min(least, middle, after)
+        most = max(most, middle, after)
+        bend = before - 2.0 * middle + after
+        if abs(before - after) < 2.0 * abs(bend):  # the vertex of the parabola lies between
+            s = t + (end - t) * (0.5 + 0.25 * (before - after) / bend)
+            vertex = height_at(heights, first[0], first[1], x0, y0, dx, dy, start[0] + s * across, start[1] + s * up)
+            least = min(least, vertex)
+            most = max(most, vertex)
+        t = end
+        before = after
+    return least, most
 
 
 @njit(cache=True, nogil=True)

@@ -52,6 +52,7 @@ def finish_check(proof: PieceProof, store: CityStore, pieces: Pieces) -> CheckRe
     CheckReport
         With the same problems, counts and places whatever the pieces were.
     """
+    _read_all_columns(store)
     x0, y0, x1, y1 = frame_units(store)
     frame_area, rim_length = (x1 - x0) * (y1 - y0), 2 * (x1 - x0 + y1 - y0)
     on_rim, length = _rim_edges(proof, store)
@@ -79,6 +80,13 @@ def finish_check(proof: PieceProof, store: CityStore, pieces: Pieces) -> CheckRe
         area_exact=proof.doubled_area == 2 * frame_area,
         problems=tuple(problems),
     )
+
+
+def _read_all_columns(store: CityStore) -> None:
+    """Read the whole building table, so that damage anywhere in it is noticed."""
+    for name in store.column_names():
+        for start in range(0, store.n_buildings, TABLE_CHUNK_ROWS):
+            read_table(store, name, start=start, stop=min(start + TABLE_CHUNK_ROWS, store.n_buildings))
 
 
 def _rim_edges(proof: PieceProof, store: CityStore) -> tuple[Bool, int]:

@@ -161,15 +161,49 @@ def write_group(
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return the ``zarr.json`` of a group or an array."""
+    """Return the ``zarr.json`` of a group or an array.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it is none of Zarr v3.
+    """
     try:
         with open(f"{path}/zarr.json", "rb") as file:
-            value: dict[str, Any] = json.loads(file.read())
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            str(path), f"{type(error).__name__}: {error}", "a Zarr v3 node", "the data is missing or damaged"
-        ) from error
+            value: Any = json.loads(file.read())
+    except OSError as error:
+        raise _damaged(str(path), f"no zarr.json ({error.strerror})", "a Zarr v3 node") from error
+    except ValueError as error:
+        raise _damaged(f"{path}/zarr.json", f"no JSON ({error})", "a Zarr v3 node") from error
+    if not isinstance(value, dict) or value.get("zarr_format") != 3:
+        raise _damaged(f"{path}/zarr.json", "no metadata of Zarr v3", "a Zarr v3 node")
+    value.setdefault("attributes", {})
     return value
+
+
+def array_shape(path: str | Path) -> tuple[int, ...]:
+    """Return the shape of an array.
+
+    Raises
+    ------
+    StoreError
+        If there is no array.
+    """
+    return _layout(path)[0]
+
+
+def _layout(path: str | Path) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Return shape, dtype and rows per chunk."""
+    metadata = read_metadata(path)
+    try:
+        rows = int(metadata["chunk_grid"]["configuration"]["chunk_shape"][0])
+        return tuple(metadata["shape"]), np.dtype(metadata["data_type"]), rows
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise _damaged(f"{path}/zarr.json", "it describes no array of this format", "an array") from error
+
+
+def _damaged(where: str, found: str, expected: str) -> StoreError:
+    return StoreError(where, found, expected, "the store is damaged: remove it and build it again")
 
 
 def read_attributes(path: str | Path) -> dict[str, Any]:
@@ -186,9 +220,7 @@ def read_rows(path: str | Path, start: int = 0, stop: int | None = None) -> Arra
     StoreError
         If a chunk is missing or its checksum does not hold; chunks are never taken for fill values.
     """
-    metadata = read_metadata(path)
-    shape, dtype = metadata["shape"], np.dtype(metadata["data_type"])
-    rows = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
+    shape, dtype, rows = _layout(path)
     stop = shape[0] if stop is None else min(stop, shape[0])
     out = np.empty((max(stop - start, 0), *shape[1:]), dtype)
     for index in range(start // rows, -(-stop // rows) if stop > start else 0):
@@ -209,12 +241,9 @@ def _read_chunk(path: str | Path, index: int, out: Array) -> None:
         with open(source, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise StoreError(
-            source, "the chunk is missing", "a chunk file", "run the command again to make it anew"
-        ) from error
+        found = "the chunk is missing" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error.strerror}"
+        raise _damaged(source, found, "a chunk file") from error
     # The checksum of data with its own checksum behind it is always the same: no need to copy the data alone.
     if int(google_crc32c.value(data)) != _CRC32C_RESIDUE:
-        raise StoreError(
-            source, "the checksum does not hold", "an undamaged chunk", "run the command again to make it anew"
-        )
+        raise _damaged(source, "the checksum does not hold", "an undamaged chunk")
     blosc.decompress(memoryview(data)[:-4], out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,16 @@ import numpy as np
 import zarr
 
 from ..errors import StoreError
-from .chunks import Array, create_array, create_group, read_attributes, read_metadata, read_rows, write_chunk
+from .chunks import (
+    Array,
+    array_shape,
+    create_array,
+    create_group,
+    read_attributes,
+    read_metadata,
+    read_rows,
+    write_chunk,
+)
 from .schema import FACE_CHUNK_ROWS, FORMAT_NAME, FORMAT_VERSION, TABLE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
 
 CHUNK_ROWS = {
@@ -20,6 +30,7 @@ CHUNK_ROWS = {
     "markers": FACE_CHUNK_ROWS,
     "building": FACE_CHUNK_ROWS,
 }
+_DAMAGED = "the store is damaged: remove it and build it again"
 
 
 @dataclass(frozen=True)
@@ -51,9 +62,23 @@ class CityStore:
         return sorted(p.name for p in (self.path / "buildings").iterdir() if p.is_dir())
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> Array:
-        """Return rows ``start:stop`` of one column of the building table."""
-        array = zarr.open_array(self.path / "buildings" / name, mode="r")
-        values: Array = np.asarray(array[start:stop])
+        """Return rows ``start:stop`` of one column of the building table.
+
+        Raises
+        ------
+        StoreError
+            If the column is not there, incomplete or damaged.
+        """
+        path = self.path / "buildings" / name
+        try:
+            array = zarr.open_array(path, mode="r")
+            whole = array.nchunks_initialized == array.nchunks
+            values: Array = np.asarray(array[start:stop])
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            found = "there is no such column" if not path.exists() else f"it cannot be read ({error})"
+            raise StoreError(str(path), found, "a column of the building table", _DAMAGED) from error
+        if not whole:  # Zarr would take missing chunks for fill values
+            raise StoreError(str(path), "a chunk is missing", "a column of the building table", _DAMAGED)
         return values
 
 
@@ -67,8 +92,9 @@ def open_store(path: str | Path) -> CityStore:
     """
     root = Path(path)
     advice = "give the folder that 'citymesh build --out' wrote"
-    if not root.exists():
-        raise StoreError(str(root), "no such file or folder", "a city store", advice)
+    if not root.is_dir():
+        found = "a file, no folder" if root.exists() else "no such file or folder"
+        raise StoreError(str(root), found, "a city store", advice)
     if not (root / "zarr.json").is_file():
         raise StoreError(str(root), "no zarr.json in it", "a city store (a Zarr v3 group)", advice)
     attributes = read_attributes(root)
@@ -81,8 +107,30 @@ def open_store(path: str | Path) -> CityStore:
         raise StoreError(
             str(root), f"format version {version}", f"at most {FORMAT_VERSION}", "install a newer citymesh_dask"
         )
-    n_vertices, n_faces = (int(read_metadata(root / name)["shape"][0]) for name in ("vertices", "faces"))
-    return CityStore(root, attributes, n_vertices, n_faces, int(attributes["n_buildings"]))
+    require_whole(root)
+    n_vertices, n_faces = (array_shape(root / name)[0] for name in ("vertices", "faces"))
+    n_buildings = attributes.get("n_buildings")
+    if not isinstance(n_buildings, int):
+        raise StoreError(str(root), f"n_buildings = {n_buildings!r} in its attributes", "a whole number", _DAMAGED)
+    return CityStore(root, attributes, n_vertices, n_faces, n_buildings)
+
+
+def require_whole(root: Path) -> None:
+    """Raise where a part of a store is missing: a copy that was interrupted must not pass for a result.
+
+    Raises
+    ------
+    StoreError
+        Naming the first part that is missing. Only names are looked at, not the content of chunks.
+    """
+    for name, rows in CHUNK_ROWS.items():
+        n_chunks = -(-array_shape(root / name)[0] // rows)
+        there = set(os.listdir(root / name / "c")) if (root / name / "c").is_dir() else set()
+        missing = [index for index in range(n_chunks) if str(index) not in there]
+        if missing:
+            found = f"{len(missing)} of its {n_chunks} chunks are missing, the first is {missing[0]}"
+            raise StoreError(str(root / name), found, "all chunks", _DAMAGED)
+    read_metadata(root / "buildings")
 
 
 def create_mesh_arrays(path: Path, n_vertices: int, n_faces: int) -> None:
@@ -117,6 +165,8 @@ def write_table(path: Path, columns: Mapping[str, Array]) -> None:
             shape=values.shape,
             dtype="string" if text else values.dtype,
             chunks=(min(TABLE_CHUNK_ROWS, max(len(values), 1)), *values.shape[1:]),
+            compressors=(zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()),
+            config={"write_empty_chunks": True},  # so that a missing chunk is a damage
             overwrite=True,
         )
         if len(values):

@@ -1,6 +1,7 @@
 """The scratch folder of a run: named groups of arrays that tasks leave for one another.
 
-A group is written whole by one task and never changed; its attributes are written last.
+A group is written whole by one task and never changed; its attributes are written last. What cannot be
+read again is reported as a failure of the run, and remembered, so that the next run makes it anew.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .chunks import DEFAULT_CHUNK_ROWS, Array, read_attributes, read_rows, write_group
+from ..errors import RunError, StoreError
+from .chunks import DEFAULT_CHUNK_ROWS, Array, array_shape, read_attributes, read_rows, write_group
+
+DAMAGE_MARK = "damaged"
+"""File in a scratch folder in which something could not be read."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,41 @@ class Scratch:
         return write_group(f"{self.root}/{name}", arrays, attributes, chunk_rows=chunk_rows)
 
     def read(self, name: str, array: str, rows: tuple[int, int | None] = (0, None)) -> Array:
-        """Read one array of a group, or its rows ``rows[0]:rows[1]``."""
-        return read_rows(f"{self.root}/{name}/{array}", rows[0], rows[1])
+        """Read one array of a group, or its rows ``rows[0]:rows[1]``.
+
+        Raises
+        ------
+        RunError
+            If a part of it is missing or damaged.
+        """
+        try:
+            return read_rows(f"{self.root}/{name}/{array}", rows[0], rows[1])
+        except StoreError as error:
+            raise self._damaged(error) from error
+
+    def length(self, name: str, array: str) -> int:
+        """Return the number of rows of one array of a group."""
+        try:
+            return array_shape(f"{self.root}/{name}/{array}")[0]
+        except StoreError as error:
+            raise self._damaged(error) from error
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a group."""
-        return read_attributes(f"{self.root}/{name}")
+        try:
+            return read_attributes(f"{self.root}/{name}")
+        except StoreError as error:
+            raise self._damaged(error) from error
+
+    def modified(self, name: str) -> int:
+        """Return when a group was written, nanoseconds since the epoch; 0 where there is none."""
+        try:
+            return (self.root / name / "zarr.json").stat().st_mtime_ns
+        except OSError:
+            return 0  # reading it will say what is wrong
+
+    def _damaged(self, error: StoreError) -> RunError:
+        if self.root.is_dir():  # else a run that was cancelled meanwhile
+            (self.root / DAMAGE_MARK).touch()
+        advice = "run the same command again: it makes this part anew and goes on from there"
+        return RunError(error.where, f"intermediate data are damaged ({error.found})", error.expected, advice)

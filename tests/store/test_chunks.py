@@ -10,9 +10,9 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from citymesh_dask.errors import StoreError
+from citymesh_dask.errors import RunError, StoreError
 from citymesh_dask.store.chunks import read_attributes, read_rows, write_group
-from citymesh_dask.store.scratch import Scratch
+from citymesh_dask.store.scratch import DAMAGE_MARK, Scratch
 
 ARRAYS = {
     "vertices": np.random.default_rng(1).random((1001, 3)),
@@ -55,9 +55,13 @@ def test_flipped_byte_and_missing_chunk_are_noticed(tmp_path: Path) -> None:
     chunk.write_bytes(data)
     assert scratch.read("g", "a", (0, 300)).tolist() == list(range(300))
     with pytest.raises(StoreError, match=r"c/3.*checksum"):
+        read_rows(tmp_path / "g/a")
+    assert not (tmp_path / DAMAGE_MARK).exists()
+    with pytest.raises(RunError, match=r"c/3.*checksum.*same command"):
         scratch.read("g", "a")
+    assert (tmp_path / DAMAGE_MARK).exists()
     chunk.unlink()
-    with pytest.raises(StoreError, match="missing"):
+    with pytest.raises(RunError, match="missing"):
         scratch.read("g", "a")
 
 

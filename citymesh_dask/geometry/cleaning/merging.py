@@ -72,8 +72,9 @@ def merge_neighbours(parts: Parts, group_start: Int64, frame: Box, distance: int
 def _close(polygons: Any, distance: int) -> Any:
     valid = shapely.make_valid(polygons)
     grown = shapely.buffer(valid, distance / 2, join_style="mitre", mitre_limit=5.0)
-    shrunk = shapely.buffer(shapely.union_all(grown), -distance / 2, join_style="mitre", mitre_limit=5.0)
-    whole = shapely.union_all(np.append(valid, shrunk))
+    # On a grid, GEOS rounds as it nodes; in floating point it gives up on nearly coincident walls.
+    shrunk = shapely.buffer(shapely.union_all(grown, grid_size=1.0), -distance / 2, join_style="mitre", mitre_limit=5.0)
+    whole = shapely.union_all(np.append(valid, shrunk), grid_size=1.0)
     pieces = shapely.get_parts(whole)
     return shapely.multipolygons(pieces[shapely.get_dimensions(pieces) == 2])
 

@@ -14,9 +14,10 @@ from numba import njit
 from ...engine.tree import tree_levels
 from ...geometry.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
 from ...outlines import Int32, Int64
-from ...store.chunks import Array, read_metadata, read_rows
+from ...store.chunks import Array
 from ...store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
 from ...store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
+from ...store.scratch import Scratch
 from .closing import RIM_SEAMS
 from .job import CityJob, load_job
 from .meshes import boundary_name, seam_name
@@ -66,10 +67,9 @@ def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:
 
 def _tile_sizes(job: CityJob, tile: int) -> tuple[int, int]:
     """Return the interior vertices and the faces of a tile, from its metadata."""
-    folder = job.scratch.root / f"tiles/{tile:05d}"
-    n_vertices = int(read_metadata(folder / "vertices")["shape"][0])
-    tail = int(read_metadata(job.scratch.root / boundary_name(0, tile) / "keys")["shape"][0])
-    return n_vertices - tail, int(read_metadata(folder / "faces")["shape"][0])
+    name = f"tiles/{tile:05d}"
+    tail = job.scratch.length(boundary_name(0, tile), "keys")
+    return job.scratch.length(name, "vertices") - tail, job.scratch.length(name, "faces")
 
 
 def _tail_rows(job: CityJob, tile: int) -> Int32:
@@ -83,15 +83,14 @@ def _tail_rows(job: CityJob, tile: int) -> Int32:
 
 
 def _seams(job: CityJob, name: str) -> Int32:
-    folder = job.scratch.root / name
     # the time is part of the key: another run may use the same folder
-    return _cached_seams(folder, (folder / "zarr.json").stat().st_mtime_ns)
+    return _cached_seams(job.scratch, name, job.scratch.modified(name))
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_seams(folder: Path, modified: int) -> Int32:
+def _cached_seams(scratch: Scratch, name: str, modified: int) -> Int32:
     del modified
-    return read_rows(folder / "seams")
+    return scratch.read(name, "seams")
 
 
 def assemble(job_path: str, n_tasks: int, index: int) -> dict[str, Any]:

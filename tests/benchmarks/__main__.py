@@ -1,0 +1,52 @@
+"""All benchmarks by one command; a Markdown table of figures, targets, ratios and peak memory on standard output.
+
+    python -m tests.benchmarks [--quick] [--only NAME ...] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import figures_of_cleaning, figures_of_demo, figures_of_runs, figures_of_startup, figures_of_tiles
+from .figures import FULL, QUICK, Figure, Scale, table
+
+BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
+    "startup": figures_of_startup.measure,
+    "tile": figures_of_tiles.measure,
+    "cleaning": figures_of_cleaning.measure,
+    "run": figures_of_runs.measure,
+    "demo": figures_of_demo.measure,
+}
+
+
+def main() -> None:
+    """Run the benchmarks that were asked for and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), default=tuple(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="small inputs: a look, not the targets")
+    parser.add_argument("--out", type=Path, help="write the table to this file, too")
+    given = parser.parse_args()
+    scale = QUICK if given.quick else FULL
+    parts = [f"citymesh_dask benchmarks, {scale.name}: {machine()}\n"]
+    sys.stdout.write(parts[0])
+    for name in given.only:
+        parts.append(f"\n## {name}\n\n{table(BENCHMARKS[name](scale))}")
+        sys.stdout.write(parts[-1])
+        sys.stdout.flush()
+    if given.out:
+        given.out.write_text("".join(parts), encoding="utf8")
+
+
+def machine() -> str:
+    """Return a few words on where this runs; the load tells how much else did."""
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"Python {platform.python_version()}, {os.cpu_count()} CPUs{load}"
+
+
+if __name__ == "__main__":
+    main()
