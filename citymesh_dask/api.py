@@ -24,6 +24,7 @@ from .engine.cluster import (
     local_cluster,
 )
 from .engine.machine import Resources, choose_resources
+from .engine.memory import check_projection
 from .engine.plan import Plan
 from .engine.progress import choose_listener
 from .engine.run import Run
@@ -251,6 +252,7 @@ def build_city_mesh(
         return _finished_run(target, resources)
     job, job_path = begin_job(survey, chosen, out=target, fingerprint=fingerprint, temp_dir=temp_dir, fan_in=batch_size)
     plan = plan_city(job, job_path, resources)
+    check_projection(plan, resources.worker_bytes)
     ending = _Ending(job, fingerprint, tuple(described), keep_intermediate, plan)
     return _start(plan, job, ending, client=client, scheduler=scheduler, retries=retries, progress=progress)
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import OptionError
+from ..errors import OptionError, PlanError
+from .plan import Plan
 
 RESERVED_BYTES = 200 << 20
 """Memory of an idle worker with all libraries loaded (measured: 187 MB of data, 92-125 MB resident)."""
@@ -45,6 +46,34 @@ def parse_bytes(text: str | int | float) -> int:
             "option memory_limit", repr(text), "an amount such as 4GB, 512MiB or auto", "write the number and its unit"
         )
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def check_projection(plan: Plan, worker_bytes: int) -> None:
+    """Refuse a plan with a stage whose tasks do not fit into a worker.
+
+    Parameters
+    ----------
+    plan : Plan
+        Stages with their projected memory per task.
+    worker_bytes : int
+        Memory of one worker, `RESERVED_BYTES` of it for the worker itself.
+
+    Raises
+    ------
+    PlanError
+        Naming the stage that needs most, and the smallest memory that would do.
+    """
+    stage = max((s for s in plan.stages if s.tasks), key=lambda s: s.projected_bytes, default=None)
+    if stage is None or RESERVED_BYTES + stage.projected_bytes <= worker_bytes:
+        return
+    needed = RESERVED_BYTES + (RESERVED_BYTES + stage.projected_bytes) * plan.n_workers
+    raise PlanError(
+        f"stage {stage.name}",
+        f"a task is projected to need {stage.projected_bytes / 1e6:.0f} MB beside the {RESERVED_BYTES / 1e6:.0f} MB "
+        f"of its worker, but each of {plan.n_workers} worker(s) has {worker_bytes / 1e6:.0f} MB",
+        f"at least {needed / 1e6:.0f} MB for {plan.n_workers} worker(s)",
+        f"give --memory-limit {-(-needed // 10**6)}MB, fewer --workers, or a smaller --tile-size",
+    )
 
 
 @dataclass

@@ -241,7 +241,9 @@ def _read_chunk(path: str | Path, index: int, out: Array) -> None:
         with open(source, "rb") as file:
             data = file.read()
     except OSError as error:
-        found = "the chunk is missing" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error.strerror}"
+        found = (
+            "the chunk is missing" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error.strerror}"
+        )
         raise _damaged(source, found, "a chunk file") from error
     # The checksum of data with its own checksum behind it is always the same: no need to copy the data alone.
     if int(google_crc32c.value(data)) != _CRC32C_RESIDUE:

@@ -1,6 +1,6 @@
 """All benchmarks by one command; a Markdown table of figures, targets, ratios and peak memory on standard output.
 
-    python -m tests.benchmarks [--quick] [--only NAME ...] [--out FILE]
+python -m tests.benchmarks [--quick] [--only NAME ...] [--out FILE]
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from citymesh_dask.engine.machine import survey_machine
-from citymesh_dask.engine.memory import measure_peak, parse_bytes
-from citymesh_dask.errors import OptionError
+from citymesh_dask.engine.machine import Resources, survey_machine
+from citymesh_dask.engine.memory import RESERVED_BYTES, check_projection, measure_peak, parse_bytes
+from citymesh_dask.engine.plan import Plan, Stage, Task, TaskCall
+from citymesh_dask.errors import OptionError, PlanError
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,14 @@ def test_machine_is_asked() -> None:
     machine = survey_machine()
     assert machine.available_bytes > 1 << 20
     assert machine.cpus >= 1
+
+
+def test_plan_that_cannot_fit_is_refused_with_the_figures() -> None:
+    small = Stage("read", (Task(TaskCall("read-0", dict, ())),), projected_bytes=10 << 20)
+    large = Stage("mesh_tile", (Task(TaskCall("mesh_tile-0", dict, ())),), projected_bytes=600 << 20)
+    empty = Stage("none", (), projected_bytes=1 << 40)
+    plan = Plan((small, large, empty), 2 << 30, 2)
+    check_projection(plan, 900 << 20)
+    with pytest.raises(PlanError, match=r"stage mesh_tile.*629 MB.*2 worker.*524 MB.*--memory-limit 1888MB") as caught:
+        check_projection(plan, 500 << 20)
+    assert Resources(1888 * 10**6, 2).worker_bytes >= RESERVED_BYTES + large.projected_bytes, caught.value

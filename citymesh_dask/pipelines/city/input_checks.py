@@ -155,8 +155,13 @@ def check_overlap(first: tuple[str, Bounds], second: tuple[str, Bounds]) -> None
 
 
 def boxes_meet(a: Bounds, b: Bounds) -> bool:
-    """Return whether boxes have an area, or at least a side of positive length, in common."""
-    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+    """Return whether boxes have an area in common; a box without one meets those that it lies in."""
+    return _spans_meet((a[0], a[2]), (b[0], b[2])) and _spans_meet((a[1], a[3]), (b[1], b[3]))
+
+
+def _spans_meet(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    low, high = max(a[0], b[0]), min(a[1], b[1])
+    return low < high or (low == high and (a[0] == a[1] or b[0] == b[1]))
 
 
 def box_text(bounds: Bounds) -> str:
