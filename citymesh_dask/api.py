@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import time
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from .engine.cluster import (
     ClusterExecutor,
     Executor,
     LocalExecutor,
+    check_main_guard,
     check_scheduler_name,
     connect_address,
     local_cluster,
@@ -30,9 +32,9 @@ from .engine.progress import choose_listener
 from .engine.run import Run
 from .errors import OptionError, OutputError
 from .options import CityOptions
-from .pipelines.city.begin import begin_job, describe_inputs, is_finished
+from .pipelines.city.begin import begin_job, choose_job, describe_inputs, is_finished, output_path
 from .pipelines.city.finish import seal_store
-from .pipelines.city.job import CityJob
+from .pipelines.city.job import CityJob, job_file
 from .pipelines.city.plan import plan_city
 from .pipelines.city.summary import run_facts
 from .pipelines.city.survey import CityInputs, PathLike, Paths, survey_city
@@ -240,21 +242,35 @@ def build_city_mesh(
     chosen = _options(options, geometry)
     check_scheduler_name(scheduler)
     _check_settings(batch_size=batch_size, use_disk_store=use_disk_store, on_error=on_error, retries=retries)
-    if out is None:
-        raise OptionError("option out", "no output given", "the folder of the store to be written")
+    check_main_guard()
+    target = output_path(out)
     inputs = CityInputs(footprints or (), layer, points or (), terrain, surface, building_heights)
     resources = choose_resources(memory_limit, n_workers)
     survey = survey_city(inputs, chosen)
     described = describe_inputs(inputs)
     fingerprint = combined_fingerprint({"inputs": described, "options": dataclasses.asdict(chosen), "layer": layer})
-    target = Path(out).absolute()
     if is_finished(target, fingerprint, overwrite=overwrite):
         return _finished_run(target, resources)
-    job, job_path = begin_job(survey, chosen, out=target, fingerprint=fingerprint, temp_dir=temp_dir, fan_in=batch_size)
-    plan = plan_city(job, job_path, resources)
+    _refuse_second_run(target)
+    job, resumed = choose_job(survey, chosen, out=target, fingerprint=fingerprint, temp_dir=temp_dir, fan_in=batch_size)
+    plan = plan_city(job, str(job_file(job.scratch.root)), resources)
     check_projection(plan, resources.worker_bytes)
+    begin_job(job, fingerprint, resumed=resumed)
     ending = _Ending(job, fingerprint, tuple(described), keep_intermediate, plan)
-    return _start(plan, job, ending, client=client, scheduler=scheduler, retries=retries, progress=progress)
+    run = _start(plan, job, ending, client=client, scheduler=scheduler, retries=retries, progress=progress)
+    _runs[target] = run
+    return run
+
+
+_runs: weakref.WeakValueDictionary[Path, Run[CityMesh]] = weakref.WeakValueDictionary()
+"""Runs of this process by store; those of other processes are found by their scratch folders."""
+
+
+def _refuse_second_run(out: Path) -> None:
+    run = _runs.get(out)
+    if run is not None and not run.done():
+        found = "a run of this process is writing it"
+        raise OutputError(str(out), found, "one run at a time", "wait for its result(), or cancel() it first")
 
 
 def _options(options: CityOptions | None, geometry: Mapping[str, Any]) -> CityOptions:
@@ -296,7 +312,11 @@ class _Ending:
         receipts = {receipt.key: receipt for receipt in self.ledger.all()}
         seal_store(self.job, receipts, inputs=self.inputs, fingerprint=self.fingerprint)
         run.report = run_facts(self.job, self.plan, receipts, inputs=self.inputs, begun=self.begun)
-        write_report(open_store(self.job.out), run.report)
+        try:
+            write_report(open_store(self.job.out), run.report)
+        except OutputError as error:  # the store is whole without it
+            note = f"the report could not be written: {error}"
+            run.report = dataclasses.replace(run.report, warnings=(*run.report.warnings, note))
         if not self.keep_intermediate:
             shutil.rmtree(self.job.scratch.root, ignore_errors=True)
         return open_mesh(self.job.out)

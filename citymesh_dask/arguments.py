@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -22,6 +23,9 @@ _EPILOG = (
 
 class CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest valid flag."""
+
+    _negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+    """What is a value and no flag: with an exponent too, as in ``--bounds -1e5 0 0 1e5``."""
 
     def error(self, message: str) -> NoReturn:
         """End the process with exit code 2 and one line that says why."""
@@ -129,7 +133,10 @@ def _add_setting(group: argparse._ArgumentGroup, item: dataclasses.Field[Any]) -
 
 
 def _count(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'auto' nor a whole number") from None
 
 
 def _help(text: str, unit: str, default: object) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from hypothesis import strategies as st
 from shapely import Polygon, affinity, box
+from shapely.ops import split
 
 from citymesh_dask.tiles import Domain, Tiling
 
@@ -41,7 +42,7 @@ def slices(draw: st.DrawFn, unit: float) -> list[Polygon]:
     for _ in range(draw(st.integers(1, 3))):
         ends = [(x + width * draw(st.floats(0, 1)), y + s * height) for s in (-1, 2)]
         line = shapely.LineString(ends if draw(st.booleans()) else [(x - 9, y + 1), (x + width + 9, y + height - 1)])
-        parts = [piece for part in parts for piece in shapely.ops.split(part, line).geoms]
+        parts = [piece for part in parts for piece in split(part, line).geoms]
     return parts
 
 
@@ -88,6 +89,26 @@ def footprints(draw: st.DrawFn) -> list[Any]:
     if len(houses) > 2 and draw(st.booleans()):
         houses[:2] = [shapely.MultiPolygon(houses[:2])]
     return houses
+
+
+SIZES = [(10.0, 5.0), (10.0, 5.0), (3.0, 3.0), (25.0, 25.0), (5.0, 10.0), (25.0, 2.0), (2.0, 25.0)]
+
+
+@st.composite
+def city_options(draw: st.DrawFn) -> dict[str, Any]:
+    """Options that change the mesh, the documented defaults most often."""
+    ground, building = draw(st.sampled_from(SIZES))
+    return {
+        "max_mesh_size": ground,
+        "building_mesh_triangle_size": building,
+        "min_mesh_angle": draw(st.sampled_from([25.0, 25.0, 0.0, 30.0])),
+        "min_building_detail": draw(st.sampled_from([0.5, 0.5, 0.5, 0.1, 1.0, 3.0])),
+        "min_building_area": draw(st.sampled_from([15.0, 15.0, 0.0, 1.0, 100.0])),
+        "merge_buildings": draw(st.sampled_from([False, False, False, True])),
+        "merge_tolerance": draw(st.sampled_from([0.5, 2.0])),
+        "mesh_walls": draw(st.sampled_from([True, True, False])),
+        "solid": draw(st.booleans()),
+    }
 
 
 @st.composite

@@ -13,6 +13,8 @@ from .memory import RESERVED_BYTES, parse_bytes
 
 AUTO_SHARE = 0.6
 """Share of the free memory that ``memory_limit="auto"`` takes."""
+_MOST_WORKERS = 64
+_MOST_WORKERS_PER_CPU = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ def choose_resources(memory_limit: str | int = "auto", n_workers: int | str = "a
         return Resources(allowed, max(1, min(machine.cpus, allowed // (3 * RESERVED_BYTES))))
     if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
         raise OptionError("option n_workers", repr(n_workers), "a whole number of at least 1, or 'auto'")
+    most = max(_MOST_WORKERS, _MOST_WORKERS_PER_CPU * machine.cpus)
+    if n_workers > most:
+        found = f"{n_workers}, while this process may use {machine.cpus} CPU(s)"
+        raise OptionError("option n_workers", found, f"at most {most}", "take as many as there are CPUs, or auto")
     return Resources(allowed, n_workers)
 
 

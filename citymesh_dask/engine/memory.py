@@ -26,6 +26,7 @@ _UNITS = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_MOST_BYTES = 10**15
 _UNITS |= {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -41,7 +42,7 @@ def parse_bytes(text: str | int | float) -> int:
     (2000000000, 1572864, 1000)
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(text).lower())
-    if not match or match[2] not in _UNITS or not 0 < float(match[1]) < 1e30:
+    if not match or match[2] not in _UNITS or not 0 < float(match[1]) * _UNITS[match[2]] < _MOST_BYTES:
         raise OptionError(
             "option memory_limit", repr(text), "an amount such as 4GB, 512MiB or auto", "write the number and its unit"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import errno
 import threading
 import uuid
 from collections.abc import Callable, Generator, Sequence
@@ -149,17 +150,23 @@ class Run(Generic[T]):
             return concurrent.futures.CancelledError(
                 "the run was cancelled; the same command goes on from its receipts"
             )
-        if not isinstance(error, TaskFailed):
+        if isinstance(error, TaskFailed):
+            if isinstance(error.error, (InputError, RunError)):
+                return error.error
+            return _failure(f"task {error.key}", error.error)
+        if isinstance(error, CityMeshError) or not isinstance(error, (OSError, MemoryError)):
             return error
-        if isinstance(error.error, (InputError, RunError)):
-            return error.error
-        found = (
-            str(error.error)
-            if isinstance(error.error, CityMeshError)
-            else f"{type(error.error).__name__}: {error.error}"
-        )
-        failure = RunError(
-            f"task {error.key}", found, advice="run the same command again to go on from the finished tasks"
-        )
-        failure.__cause__ = error.error
-        return failure
+        return _failure("the end of the run", error)
+
+
+def _failure(where: str, error: BaseException) -> RunError:
+    """Return the error of a run for what went wrong in it, with advice for what people can change."""
+    again = "run the same command again to go on from the finished tasks"
+    found = str(error) if isinstance(error, CityMeshError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        found, again = f"the disk is full ({error.filename or error})", f"free some room, then {again}"
+    elif isinstance(error, MemoryError) or type(error).__name__ == "KilledWorker":
+        again = f"allow more memory or fewer workers, then {again}; or choose smaller tiles"
+    failure = RunError(where, found, advice=again)
+    failure.__cause__ = error
+    return failure

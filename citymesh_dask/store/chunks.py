@@ -234,6 +234,19 @@ def read_rows(path: str | Path, start: int = 0, stop: int | None = None) -> Arra
     return out
 
 
+def verify_array(path: str | Path) -> None:
+    """Read all chunks of an array, one at a time.
+
+    Raises
+    ------
+    StoreError
+        If one is missing or damaged.
+    """
+    shape, _, rows = _layout(path)
+    for start in range(0, shape[0], rows):
+        read_rows(path, start, start + rows)
+
+
 def _read_chunk(path: str | Path, index: int, out: Array) -> None:
     """Fill a whole chunk's rows with chunk ``index``."""
     source = _chunk_path(path, index, out.ndim)

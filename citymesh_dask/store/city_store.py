@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ..errors import StoreError
 from .chunks import (
@@ -125,7 +125,8 @@ def require_whole(root: Path) -> None:
     """
     for name, rows in CHUNK_ROWS.items():
         n_chunks = -(-array_shape(root / name)[0] // rows)
-        there = set(os.listdir(root / name / "c")) if (root / name / "c").is_dir() else set()
+        chunks = root / name / "c"
+        there = {chunk.name for chunk in chunks.iterdir()} if chunks.is_dir() else set()
         missing = [index for index in range(n_chunks) if str(index) not in there]
         if missing:
             found = f"{len(missing)} of its {n_chunks} chunks are missing, the first is {missing[0]}"
@@ -165,7 +166,7 @@ def write_table(path: Path, columns: Mapping[str, Array]) -> None:
             shape=values.shape,
             dtype="string" if text else values.dtype,
             chunks=(min(TABLE_CHUNK_ROWS, max(len(values), 1)), *values.shape[1:]),
-            compressors=(zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()),
+            compressors=(ZstdCodec(), Crc32cCodec()),
             config={"write_empty_chunks": True},  # so that a missing chunk is a damage
             overwrite=True,
         )

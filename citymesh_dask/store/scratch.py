@@ -6,6 +6,7 @@ read again is reported as a failure of the run, and remembered, so that the next
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..errors import RunError, StoreError
 from .chunks import DEFAULT_CHUNK_ROWS, Array, array_shape, read_attributes, read_rows, write_group
 
 DAMAGE_MARK = "damaged"
-"""File in a scratch folder in which something could not be read."""
+"""File in a scratch folder with the names of the groups that could not be read, one a line."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,21 @@ class Scratch:
         try:
             return read_rows(f"{self.root}/{name}/{array}", rows[0], rows[1])
         except StoreError as error:
-            raise self._damaged(error) from error
+            raise self.damaged(name, error) from error
 
     def length(self, name: str, array: str) -> int:
         """Return the number of rows of one array of a group."""
         try:
             return array_shape(f"{self.root}/{name}/{array}")[0]
         except StoreError as error:
-            raise self._damaged(error) from error
+            raise self.damaged(name, error) from error
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a group."""
         try:
             return read_attributes(f"{self.root}/{name}")
         except StoreError as error:
-            raise self._damaged(error) from error
+            raise self.damaged(name, error) from error
 
     def modified(self, name: str) -> int:
         """Return when a group was written, nanoseconds since the epoch; 0 where there is none."""
@@ -75,8 +76,10 @@ class Scratch:
         except OSError:
             return 0  # reading it will say what is wrong
 
-    def _damaged(self, error: StoreError) -> RunError:
-        if self.root.is_dir():  # else a run that was cancelled meanwhile
-            (self.root / DAMAGE_MARK).touch()
+    def damaged(self, name: str, error: StoreError) -> RunError:
+        """Remember that a group is damaged, and return the error that says so."""
+        # the folder of a run that was cancelled may be gone
+        with contextlib.suppress(OSError), open(self.root / DAMAGE_MARK, "a", encoding="utf8") as file:
+            file.write(f"{name}\n")
         advice = "run the same command again: it makes this part anew and goes on from there"
         return RunError(error.where, f"intermediate data are damaged ({error.found})", error.expected, advice)

@@ -17,8 +17,10 @@ from .ordering import KEY_SHIFT, grown, lower_bound, sort_order
 from .predicates import precedes
 from .tips import MAX_SECTORS, cut_is_clear, label_beside, make_cut, place_end
 
-_CUTS = np.array([8, 6, 5, 10, 13, 16, 24, 32, 48, 64, 96, 128, 192, 256])
+_CUTS = np.array([8, 6, 5, 10, 13, 16, 24, 32, 48, 64, 96, 128, 192, 256, *range(5, 257, 2)])
 """Lengths of the cuts along both edges, in the order of trial, quarters of the tolerance."""
+_COARSE = 14
+"""So many of them are tried everywhere before the many others, which few points need."""
 _REACH = 68
 """Edges farther than this many tolerances cannot be in the way of a cut."""
 _CLEARANCES = (1.0, 0.5, 0.25, 0.02)
@@ -184,7 +186,8 @@ def _cut_tip(
     # Ends of the cut: existing points, or -1 for new ones, and their places.
     trial, spot = np.empty(2, np.int64), np.empty(4, np.int64)
     for share in _CLEARANCES:
-        for kind in range(6):
+        for kind in range(12):
+            cuts = _CUTS[:_COARSE] if kind < 6 else _CUTS[_COARSE:]
             for i in order:
                 if score[i] > 0:
                     continue
@@ -193,9 +196,9 @@ def _cut_tip(
                 for side in range(2):
                     taker = label_beside(graph, first, v, False) if side == 0 else label_beside(graph, second, v, True)
                     rank = 2 if taker < 0 else (0 if tip < 0 else 1)
-                    if kind != (rank if favourite in (_NOBODY, taker) else rank + 3):
+                    if kind % 6 != (rank if favourite in (_NOBODY, taker) else rank + 3):
                         continue
-                    for cut in _CUTS:
+                    for cut in cuts:
                         length = cut * tolerance / 4
                         place_end(v, first, length, tolerance, graph, x, y, trial, spot, 0)
                         place_end(v, second, length, tolerance, graph, x, y, trial, spot, 1)

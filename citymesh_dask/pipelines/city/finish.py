@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...engine.ledger import Receipt
-from ...errors import CheckError
+from ...errors import CheckError, StoreError
 from ...formats.crs import authority_code
-from ...store.city_store import write_arrays, write_attributes
+from ...store.city_store import require_whole, write_arrays, write_attributes
 from ...tiles import MESH_UNITS
 from .assembly import partial_store, read_numbering
 from .job import CityJob
@@ -103,6 +103,10 @@ def seal_store(
     """Write tiles and attributes of the store and give it its final name; return the attributes."""
     proof = certificate(job, receipts)
     path = partial_store(job)
+    try:
+        require_whole(path)
+    except StoreError as error:
+        raise job.scratch.damaged("store", error) from error
     _write_tiles(job, path)
     attributes: dict[str, Any] = {
         "crs": {"wkt": job.crs, "authority": authority_code(job.crs)},

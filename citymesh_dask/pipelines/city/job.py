@@ -108,9 +108,14 @@ class CityJob:
         return index * ROWS_PER_RANGE, min((index + 1) * ROWS_PER_RANGE, self.n_rows)
 
 
+def job_file(scratch: Path) -> Path:
+    """Return where the job of a scratch folder is kept."""
+    return scratch / "job.pickle"
+
+
 def save_job(job: CityJob) -> str:
     """Keep the job in its scratch folder and return its path."""
-    path = job.scratch.root / "job.pickle"
+    path = job_file(job.scratch.root)
     temporary = path.with_suffix(f".{os.getpid()}.partial")
     temporary.write_bytes(pickle.dumps(job))
     temporary.replace(path)

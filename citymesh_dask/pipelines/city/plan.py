@@ -13,6 +13,7 @@ from ...store.scratch import Scratch
 from ...tiles import Domain, regular_tiling
 from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, table
 from .job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
+from .limits import check_cells, check_disks, check_tiles
 from .survey import Survey
 
 BYTES_PER_TRIANGLE = 120
@@ -24,8 +25,12 @@ WALL_FACTOR = 2.5
 
 def city_job(survey: Survey, options: CityOptions, *, out: Path, scratch: Path, fan_in: int) -> CityJob:
     """Decide everything that the tasks of a run must agree on."""
-    tile_size = (options.tile_size or automatic_tile_size(survey, options)) if options.use_tiling else None
     n_features = sum(source.n_features for source in survey.footprints)
+    triangles = estimated_triangles(survey.domain, n_features, options)
+    check_disks(triangles, {"--out": out.parent, "--temp-dir": scratch}, options)
+    check_cells(survey.domain, options.terrain_cell)
+    tile_size = (options.tile_size or automatic_tile_size(survey, options)) if options.use_tiling else None
+    check_tiles(survey.domain, tile_size)
     return CityJob(
         scratch=Scratch(scratch),
         out=str(out),

@@ -1,0 +1,100 @@
+"""Is a city too large for the disk, or its tiles for the arithmetic? Asked before anything is written."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...errors import OptionError, PlanError
+from ...options import CityOptions
+from ...tiles import Domain
+
+_BYTES_PER_TRIANGLE = 8
+"""What a triangle takes at least on a disk, compressed, once in the scratch folder and once in the store."""
+_LARGEST_TILE_M = 4000.0
+"""Differences inside a tile must stay below 2**30 mesh units to be exact."""
+_MOST_TILES = 200_000
+_MOST_CELLS = 1e12
+
+
+def check_tiles(domain: Domain, tile_size: float | None) -> None:
+    """Raise where tiles are too large to be exact, or too many to be planned.
+
+    Parameters
+    ----------
+    domain : Domain
+        What is meshed.
+    tile_size : float or None
+        Metres; None for one tile.
+
+    Raises
+    ------
+    OptionError, PlanError
+        With a tile size that would do.
+    """
+    x0, y0, x1, y1 = domain.bounds
+    width, height = x1 - x0, y1 - y0
+    if tile_size is None:
+        if max(width, height) > _LARGEST_TILE_M:
+            found = f"False, for a domain of {width:g} x {height:g} m"
+            advice = "leave it out, or pass smaller --bounds"
+            raise OptionError("option use_tiling", found, f"True beyond {_LARGEST_TILE_M:g} m", advice)
+        return
+    count = math.ceil(width / tile_size) * math.ceil(height / tile_size)
+    if count > _MOST_TILES:
+        found = f"{tile_size:g} m makes {count:,} tiles of a domain of {width:g} x {height:g} m"
+        least = math.ceil(1.01 * math.sqrt(width * height / _MOST_TILES))
+        advice = f"pass --tile-size {least} or more, or leave it out to have it chosen"
+        raise PlanError("option tile_size", found, f"at most {_MOST_TILES:,} tiles", advice)
+
+
+def check_cells(domain: Domain, cell: float) -> None:
+    """Raise where the terrain raster would have more cells than any disk holds.
+
+    Raises
+    ------
+    PlanError
+        With a cell size that would do.
+    """
+    count = domain.area / cell**2
+    if count > _MOST_CELLS:
+        least = math.ceil(math.sqrt(domain.area / _MOST_CELLS))
+        found = f"{cell:g} m makes a terrain raster of {count:.2g} cells"
+        advice = f"pass --terrain-cell {least} or smaller --bounds"
+        raise PlanError("option terrain_cell", found, f"at most {_MOST_CELLS:.2g} cells", advice)
+
+
+def check_disks(triangles: float, places: Mapping[str, Path], options: CityOptions) -> None:
+    """Raise where a mesh certainly does not fit on the disks.
+
+    Parameters
+    ----------
+    triangles : float
+        Projected number of triangles.
+    places : mapping of str to Path
+        Flag and folder of each place that takes the mesh once; the folders need not exist yet.
+    options : CityOptions
+        ``max_mesh_size`` stands in the message.
+
+    Raises
+    ------
+    PlanError
+        With what will be written and what is free.
+    """
+    needed: dict[int, float] = {}
+    for flag, place in places.items():
+        folder = next(folder for folder in (place, *place.parents) if folder.is_dir())
+        device = folder.stat().st_dev
+        needed[device] = needed.get(device, 0.0) + triangles * _BYTES_PER_TRIANGLE
+        free = shutil.disk_usage(folder).free
+        if needed[device] > free:
+            found = f"at least {_amount(needed[device])} will be written, {_amount(free)} are free"
+            advice = f"free some room, choose another disk with {flag}, a --max-mesh-size larger than "
+            advice += f"{options.max_mesh_size:g} m, or smaller --bounds"
+            raise PlanError(str(folder), found, "room for the whole run", advice)
+
+
+def _amount(size: float) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
