@@ -20,12 +20,12 @@ _EPILOG = (
     "that cannot fit, 130 and 143 interrupted and terminated"
 )
 
+_NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+"""What is a value and no flag; argparse by itself does not know exponents, as in ``--bounds -1e5 0 0 1e5``."""
+
 
 class CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest valid flag."""
-
-    _negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-    """What is a value and no flag: with an exponent too, as in ``--bounds -1e5 0 0 1e5``."""
 
     def error(self, message: str) -> NoReturn:
         """End the process with exit code 2 and one line that says why."""
@@ -58,6 +58,7 @@ def build_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
     for name, (add_arguments, text) in makers.items():
         made[name] = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         add_arguments(made[name])
+        made[name]._negative_number_matcher = _NEGATIVE_NUMBER
     return parser, made
 
 

@@ -14,6 +14,7 @@ from .config import JobSpec, load_config
 from .engine.run import Run
 from .engine.signals import signals_held_back
 from .errors import ConfigError
+from .store.city_store import open_store
 
 
 def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
@@ -66,7 +67,7 @@ def finish_run(run: Run[CityMesh]) -> CityMesh:
 
 def mesh_summary(mesh: CityMesh) -> str:
     """Return one line on what a mesh holds."""
-    words = Counter(mesh.buildings["status"].tolist())
+    words = Counter(open_store(mesh.path).column("status").tolist())
     outcomes = ", ".join(f"{count:,} {word}" for word, count in sorted(words.items())) or "none"
     return f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices; buildings: {outcomes}"
 

@@ -184,7 +184,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, _Entry]:
         try:
             entries[key] = _Entry(f"{where}: key {key!r}", yaml.load(text, Loader=_Loader))
         except yaml.YAMLError as error:
-            raise ConfigError(where, "the value cannot be read", "a value as in YAML", str(error)) from error
+            raise ConfigError(where, "the value cannot be read", "a value as in YAML", _one_line(error)) from error
     return entries
 
 
@@ -208,7 +208,7 @@ def _job_nodes(file: Path) -> list[tuple[int | None, yaml.MappingNode]]:
 def _compose(file: Path) -> yaml.MappingNode:
     try:
         text = file.read_text(encoding="utf8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # the latter for other encodings, and for a NUL in the name
         found = getattr(error, "strerror", None) or "not a text file in UTF-8"
         raise ConfigError(str(file), found, "a YAML file that can be read") from error
     try:
@@ -217,7 +217,7 @@ def _compose(file: Path) -> yaml.MappingNode:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}, line {line}", f"no valid YAML ({error.problem})", "key: value lines") from error
     except yaml.YAMLError as error:
-        raise ConfigError(str(file), "no valid YAML", "key: value lines", str(error)) from error
+        raise ConfigError(str(file), "no valid YAML", "key: value lines", _one_line(error)) from error
     if top is None:
         raise ConfigError(str(file), "the file is empty", "a job, such as those in configs/")
     if not isinstance(top, yaml.MappingNode):
@@ -243,7 +243,7 @@ def _read_job(file: Path, node: yaml.MappingNode, number: int | None, extra: Map
 def _entries(file: Path, node: yaml.MappingNode) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     for key_node, value_node in node.value:
-        key = str(key_node.value).replace("-", "_")
+        key = str(key_node.value).replace("-", "_") if isinstance(key_node, yaml.ScalarNode) else "[...]"
         where = f"{file}, line {key_node.start_mark.line + 1}"
         _check_key(key, where)
         if key in entries:
@@ -252,7 +252,9 @@ def _entries(file: Path, node: yaml.MappingNode) -> dict[str, _Entry]:
         try:
             value = loader.construct_object(value_node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{where}: key {key!r}", "the value cannot be read", "plain YAML", str(error)) from error
+            raise ConfigError(
+                f"{where}: key {key!r}", "the value cannot be read", "plain YAML", _one_line(error)
+            ) from error
         entries[key] = _Entry(f"{where}: key {key!r}", value)
     return entries
 
@@ -272,22 +274,36 @@ def _relocate(entries: Mapping[str, _Entry], folder: Path) -> dict[str, _Entry]:
         entry = placed.get(key)
         if entry is None or (entry.value is None and key != "out"):
             continue
-        value: Any = _find_files(entry, folder) if key in PATH_LISTS else str(folder / _text(entry))
+        value: Any = _find_files(entry, folder) if key in PATH_LISTS else str(_path(entry, folder))
         placed[key] = _Entry(entry.where, value)
     return placed
 
 
-def _text(entry: _Entry) -> str:
+def _text(entry: _Entry, expected: str = "text") -> str:
     if not isinstance(entry.value, str) or not entry.value:
-        raise ConfigError(entry.where, repr(entry.value), "text")
+        advice = "put it in quotes" if isinstance(entry.value, (int, float)) else ""
+        raise ConfigError(entry.where, repr(entry.value), expected, advice)
     return entry.value
+
+
+def _path(entry: _Entry, folder: Path) -> Path:
+    """Return a path relative to a folder, unless it is absolute or begins in somebody's home."""
+    text = _text(entry, "a path")
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(entry.where, f"{text!r}: {error}", "a path", "name the folder in full") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _find_files(entry: _Entry, folder: Path) -> tuple[str, ...]:
     values = entry.value if isinstance(entry.value, list) else [entry.value]
     found: list[str] = []
     for value in values:
-        path = folder / _text(_Entry(entry.where, value))
+        path = _path(_Entry(entry.where, value), folder)
         if any(sign in value for sign in "*?["):
             matches = sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
             if not matches:

@@ -265,10 +265,10 @@ def _started(*, n_workers: int, worker_bytes: int, local_directory: str | None) 
         except (RuntimeError, OSError) as error:
             raise RunError(
                 "local cluster",
-                f"its workers did not start ({error})",
+                f"its workers did not start ({error.__cause__ or error})",
                 "worker processes that can import the main script",
-                _MAIN_GUARD + ", or pass scheduler='threads'",
-            ) from error
+                f"{_MAIN_GUARD} or pass scheduler='threads'",
+            ) from None
 
 
 def check_main_guard() -> None:

@@ -147,7 +147,9 @@ def _read(source: RasterSource, rows: tuple[int, int], cols: tuple[int, int]) ->
             values = dataset.read(1, window=window, masked=True)
             scale, offset = dataset.scales[0], dataset.offsets[0]
     except RasterioError as error:
-        found = f"rows {rows[0]} to {rows[1]} cannot be read; the file is cut off or damaged ({error})"
+        found = (
+            f"rows {rows[0]} to {rows[1]} cannot be read; the file is cut off or damaged ({error.__cause__ or error})"
+        )
         raise InputError(source.path, found, EXPECTED, "copy or download it again") from error
     if (scale, offset) != (1.0, 0.0):
         values = values.astype(np.float64) * scale + offset

@@ -220,7 +220,8 @@ def _defaults(what: str, job_path: str, scale: Scale) -> Figure:
         with measure_peak() as memory:
             start = time.process_time()
             triangles = sum(int(mesh_tile(job_path, index)["faces"]) for index in range(len(job.tiling)))
-            speeds.append(Speed(triangles, time.process_time() - start, memory.peak_bytes))
+            seconds = time.process_time() - start
+        speeds.append(Speed(triangles, seconds, memory.peak_bytes))
     best = _best(speeds)
     note = f"{best.triangles:,} triangles, meshed walls, refined by angle and area"
     return Figure(f"{what}: tile task, defaults", best.rate, "M/s", peak_bytes=best.peak_bytes, note=note)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.geometry import subdivision
-from citymesh_dask.pipelines.city import cleaning, plan
+from citymesh_dask.pipelines.city import cleaning, part_reading, plan, samples
 from citymesh_dask.pipelines.city import job as jobs
 
 from ..oracle import load
@@ -90,11 +90,10 @@ def check_any_packs(data: st.DataObject, folder: Path) -> None:
     """Build a random city with all work in one task, then with little in each."""
     _, inputs = random_scene(data.draw, folder)
     scenes = [build_scene(inputs, folder / "whole")]
-    little: dict[tuple[Any, str], Any] = {
-        (plan, "PARTS_PER_PACK"): data.draw(st.sampled_from([1, 2, 5])),
-        (jobs, "ROWS_PER_RANGE"): data.draw(st.sampled_from([1, 3])),
-        (cleaning, "LINK_CELL"): data.draw(st.sampled_from([10.0, 25.0])),
-    }
+    rows = data.draw(st.sampled_from([1, 3]))
+    little: dict[tuple[Any, str], Any] = {(module, "ROWS_PER_RANGE"): rows for module in (jobs, part_reading, samples)}
+    little[plan, "PARTS_PER_PACK"] = data.draw(st.sampled_from([1, 2, 5]))
+    little[cleaning, "LINK_CELL"] = data.draw(st.sampled_from([10.0, 25.0]))
     with constants(little):
         scenes.append(build_scene(inputs, folder / "parts"))
     (mesh, table, _), (other_mesh, other_table, _) = (load(scene.out) for scene in scenes)

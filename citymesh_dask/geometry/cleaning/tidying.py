@@ -355,12 +355,6 @@ def _insert_nodes(tail: Int64, head: Int64, edges: Int64, nodes: Int64, along: I
     return new_tail, new_head
 
 
-@njit(cache=True, nogil=True)
-def lies_on_frame(ax: int, ay: int, bx: int, by: int, frame: Int64) -> bool:
-    """Return whether segment ab lies on a side of the frame (all outline units)."""
-    return (ax == bx and (ax == frame[0] or ax == frame[2])) or (ay == by and (ay == frame[1] or ay == frame[3]))
-
-
 def edges_on_frame(points: Int64, edges: Int64, frame: Int64) -> Bool:
     """Return which edges lie on a side of the frame.
 

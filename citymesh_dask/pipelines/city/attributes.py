@@ -23,6 +23,8 @@ _WORDS_OF_ABSENCE = frozenset(("", "nan", "none", "null", "n/a", "-"))
 RESERVED = frozenset(spec.name.split("/")[1] for spec in ARRAYS if spec.name.startswith("buildings/"))
 """Columns of the building table that are computed."""
 TEXT = "string"
+_LONGEST_NAME = 200
+"""Bytes of a name; file systems take 255, and numbers may be added."""
 
 
 def numbers(values: Array) -> Float64:
@@ -174,7 +176,9 @@ def may_have_gaps(source: FootprintSource) -> list[str]:
 
 def _free_name(field: str, taken: dict[str, str]) -> str:
     """Return a name for a column that is a legal Zarr node and clashes with no other."""
-    plain = field.replace("/", "_").replace("\\", "_").lstrip("._ ") or "unnamed"
+    plain = field.replace("/", "_").replace("\\", "_").lstrip("._ ")
+    plain = plain.encode()[:_LONGEST_NAME].decode(errors="ignore") or "unnamed"
+    plain = "zarr_json" if plain.lower() == "zarr.json" else plain  # the name of Zarr's own files
     name, count = plain, 1
     while taken.get(name.lower(), field) != field:
         count += 1

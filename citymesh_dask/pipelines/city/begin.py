@@ -116,18 +116,20 @@ def begin_job(job: CityJob, fingerprint: str, *, resumed: bool) -> None:
     else:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
-    _make_folder(scratch, "--temp-dir")
-    _make_folder(partial, "--out")
+    out = Path(job.out)
+    flag = "--out" if scratch.parent == out.parent else "--temp-dir"
+    _make_folder(partial, out, "--out")
     try:
+        _make_folder(scratch, scratch, flag, mode=0o700)
         claim(scratch)
         if not resumed:
             save_job(job)
-            write_json(scratch / _SCRATCH_MARK, _mark(Path(job.out), fingerprint))
-    except OSError as error:
+            write_json(scratch / _SCRATCH_MARK, _mark(out, fingerprint))
+    except (OSError, CityMeshError) as error:
         if not resumed:
             shutil.rmtree(scratch, ignore_errors=True)
             shutil.rmtree(partial, ignore_errors=True)
-        raise _not_writable(scratch, error, "--temp-dir") from error
+        raise error if isinstance(error, CityMeshError) else _not_writable(scratch, error, flag) from error
 
 
 def _scratch_folder(out: Path, temp_dir: PathLike | None) -> Path:
@@ -152,17 +154,17 @@ def _kept_job(scratch: Path, mark: dict[str, Any]) -> CityJob | None:
         return None
 
 
-def _make_folder(path: Path, flag: str) -> None:
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+def _make_folder(path: Path, where: Path, flag: str, *, mode: int = 0o777) -> None:
+    made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     try:
-        path.mkdir(parents=True, mode=0o700 if flag == "--temp-dir" else 0o777, exist_ok=True)
+        path.mkdir(parents=True, mode=mode, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         for folder in made:
             if folder.is_dir():
                 folder.rmdir()
-        raise _not_writable(path, error, flag) from error
+        raise _not_writable(where, error, flag) from error
 
 
 def _not_writable(path: Path, error: OSError, flag: str) -> CityMeshError:

@@ -88,8 +88,8 @@ def check_disks(triangles: float, places: Mapping[str, Path], options: CityOptio
         folder = next(folder for folder in (place, *place.parents) if folder.is_dir())
         device = folder.stat().st_dev
         needed[device] = needed.get(device, 0.0) + triangles * _BYTES_PER_TRIANGLE
-        free = shutil.disk_usage(folder).free
-        if needed[device] > free:
+        total, _, free = shutil.disk_usage(folder)
+        if total and needed[device] > free:  # what is no disk, such as /proc, will say so itself
             found = f"at least {_amount(needed[device])} will be written, {_amount(free)} are free"
             advice = f"free some room, choose another disk with {flag}, a --max-mesh-size larger than "
             advice += f"{options.max_mesh_size:g} m, or smaller --bounds"

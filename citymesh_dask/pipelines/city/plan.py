@@ -11,11 +11,12 @@ from ...geometry.terrain import TerrainLattice
 from ...options import CityOptions
 from ...store.scratch import Scratch
 from ...tiles import Domain, regular_tiling
-from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, table
+from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, rehearsal, table
 from .job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
 from .limits import check_cells, check_disks, check_tiles
 from .survey import Survey
 
+COMPILE = "compile_kernels"
 BYTES_PER_TRIANGLE = 120
 """Memory of a tile task above an idle worker, per triangle of the finished tile (measured)."""
 TRIANGLES_PER_TILE = 150_000
@@ -100,7 +101,7 @@ def plan_city(job: CityJob, job_path: str, resources: Resources) -> Plan:
         meshes.mesh_tile,
         len(job.tiling),
         arguments=call,
-        after=("building_levels", "subdivide_frame", "fill_terrain"),
+        after=(COMPILE, "building_levels", "subdivide_frame", "fill_terrain"),
         projected_bytes=tile_bytes(job),
     )
     merging = Reduction(tiles, meshes.merge_tiles, call, job.fan_in, projected_bytes=64 << 20).stages("merge")
@@ -125,7 +126,8 @@ def _input_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
         arguments=call,
         projected_bytes=128 << 20,
     )
-    return [read, *ground.ground_stages(job, call)]
+    compiling = numbered_stage(COMPILE, rehearsal.compile_kernels, 2, arguments=call, projected_bytes=256 << 20)
+    return [compiling, read, *ground.ground_stages(job, call)]
 
 
 def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
@@ -143,7 +145,7 @@ def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
         )
 
     return [
-        stage("link_parts", cleaning.link_parts, cleaning.n_link_cells(job), "roof_evidence"),
+        stage("link_parts", cleaning.link_parts, cleaning.n_link_cells(job), COMPILE, "roof_evidence"),
         stage("group_parts", cleaning.group_parts, 1, "link_parts"),
         stage("clean_outlines", cleaning.clean_outlines, packs, "group_parts"),
         stage("check_outlines", cleaning.check_outlines, packs, "clean_outlines"),

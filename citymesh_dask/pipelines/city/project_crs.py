@@ -109,7 +109,7 @@ def _degree_box(footprints: Sequence[FootprintSource]) -> Bounds | None:
 
 def _nothing_known(ground: Sequence[Placed], footprints: Sequence[FootprintSource]) -> CRSError:
     paths = [item.path for item in ground] + [source.path for source in footprints]
-    where = paths[0] + (f" and {len(paths) - 1} other inputs" if len(paths) > 1 else "")
+    where = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     for source in footprints:
         box = _box_in_degrees(source)
         if box is not None:
