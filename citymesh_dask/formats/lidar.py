@@ -21,6 +21,8 @@ from laspy.errors import LaspyException
 from ..errors import InputError, InputMissingError
 from .las_header import EXPECTED, read_las_header
 
+_Float64 = npt.NDArray[np.float64]
+
 POINTS_PER_CHUNK = 500_000
 SUFFIXES = (".las", ".laz")
 NOISE_CLASSES = (7, 18)
@@ -30,6 +32,7 @@ HIGHEST_M = 100_000.0
 _OVERLAP_CLASS = 12
 _OLD_FORMATS = 6
 _HEADER_BOX_MARGIN_M = 1.0
+_HEADER_HEIGHT_MARGIN = 10_000.0
 _VERTICAL_UNITS_KEY = 4099
 _METRES_PER_UNIT = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
 _FIELDS = (
@@ -229,9 +232,10 @@ def _height_unit(header: Any) -> float | None:
 
 def _decode(source: PointSource, points: Any, z_scale: float) -> PointChunk:
     x, y = np.array(points.x, dtype=np.float64), np.array(points.y, dtype=np.float64)
-    _check_inside(source, x, y)
+    heights = np.array(points.z, dtype=np.float64)
+    _check_inside(source, x, y, heights)
     highest = HIGHEST_M * 1000
-    z = np.rint(np.array(points.z, dtype=np.float64) * (z_scale * 1000))
+    z = np.rint(heights * (z_scale * 1000))
     z = np.clip(z, -highest - 1, highest + 1).astype(np.int64)
     classes = np.array(points.classification, dtype=np.uint8)
     dropped = np.isin(classes, NOISE_CLASSES) | (np.abs(z) > highest)
@@ -245,12 +249,20 @@ def _decode(source: PointSource, points: Any, z_scale: float) -> PointChunk:
     return PointChunk(x, y, z, classes, ~dropped)
 
 
-def _check_inside(source: PointSource, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
-    """Other tasks rely on the box in the header to know which files concern them."""
-    x0, y0, _, x1, y1, _ = source.bounds
-    margin = _HEADER_BOX_MARGIN_M
-    box = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
-    if box[0] < x0 - margin or box[1] < y0 - margin or box[2] > x1 + margin or box[3] > y1 + margin:
-        found = f"points in {box}, outside the box in its header {(x0, y0, x1, y1)}"
+def _check_inside(source: PointSource, x: _Float64, y: _Float64, z: _Float64) -> None:
+    """Other tasks rely on the box in the header to know which files concern them.
+
+    Damaged LAZ data may also be decompressed into any numbers without an error: then their heights, which
+    are kept apart from the rest, lie far from those in the header. A header that is only stale does not.
+    """
+    low, high = np.array(source.bounds[:3]), np.array(source.bounds[3:])
+    margin = np.array([_HEADER_BOX_MARGIN_M, _HEADER_BOX_MARGIN_M, _HEADER_HEIGHT_MARGIN])
+    box = np.array([(values.min(), values.max()) for values in (x, y, z)]).T
+    if (box[0] < low - margin).any() or (box[1] > high + margin).any():
+        found = f"points in {_box_text(*box)}, outside the box in its header {_box_text(low, high)}"
         advice = "the file is damaged, or rewrite it so that its header is made anew (for example pdal translate)"
         raise InputError(source.path, found, "points inside that box", advice)
+
+
+def _box_text(low: _Float64, high: _Float64) -> str:
+    return "(" + ", ".join(f"{value:.2f}" for value in (*low, *high)) + ")"

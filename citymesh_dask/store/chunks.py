@@ -113,16 +113,40 @@ def write_chunk(path: str | Path, index: int, rows: Array, *, chunk_rows: int) -
         padded = np.zeros((chunk_rows, *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
         rows = padded
-    encoded = blosc.compress(np.ascontiguousarray(rows), b"lz4", 1, blosc.SHUFFLE)
+    data = encode_rows(rows)
     target = _chunk_path(path, index, rows.ndim)
     if rows.ndim > 1:
         os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = f"{target}.{os.getpid()}.partial"
     with open(temporary, "wb") as file:
-        file.write(encoded)
-        file.write(int(google_crc32c.value(encoded)).to_bytes(4, "little"))
+        file.write(data)
     os.replace(temporary, target)
-    return len(encoded) + 4
+    return len(data)
+
+
+def encode_rows(rows: Array) -> bytes:
+    """Return rows shuffled and compressed with lz4, their crc32c behind them."""
+    encoded: bytes = blosc.compress(np.ascontiguousarray(rows), b"lz4", 1, blosc.SHUFFLE)
+    return encoded + int(google_crc32c.value(encoded)).to_bytes(4, "little")
+
+
+def decode_rows(data: bytes, out: Array, *, where: str) -> None:
+    """Fill an array with what `encode_rows` made of one of its shape and type.
+
+    Raises
+    ------
+    StoreError
+        If the checksum does not hold; ``where`` says of what.
+    """
+    if not checksum_holds(data):
+        raise _damaged(where, "the checksum does not hold", "an undamaged chunk")
+    blosc.decompress(memoryview(data)[:-4], out)
+
+
+def checksum_holds(data: bytes) -> bool:
+    """Return whether data end in their own crc32c."""
+    # The checksum of data with their checksum behind them is always the same: no need to copy the data alone.
+    return int(google_crc32c.value(data)) == _CRC32C_RESIDUE
 
 
 def _chunk_path(path: str | Path, index: int, n_axes: int) -> str:
@@ -258,7 +282,4 @@ def _read_chunk(path: str | Path, index: int, out: Array) -> None:
             "the chunk is missing" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error.strerror}"
         )
         raise _damaged(source, found, "a chunk file") from error
-    # The checksum of data with its own checksum behind it is always the same: no need to copy the data alone.
-    if int(google_crc32c.value(data)) != _CRC32C_RESIDUE:
-        raise _damaged(source, "the checksum does not hold", "an undamaged chunk")
-    blosc.decompress(memoryview(data)[:-4], out)
+    decode_rows(data, out, where=source)

@@ -150,6 +150,22 @@ def test_damage_inside_laz_points_names_the_file(tmp_path: Path):
         list(read_points(source))
 
 
+@pytest.mark.parametrize("share", [0.05, 0.35, 0.5, 0.8, 0.95])
+def test_damaged_heights_of_laz_are_noticed(tmp_path: Path, share: float):
+    """They are decompressed without an error, into any numbers."""
+    n = 60_000
+    heights = np.random.default_rng(1).random(n) * 10
+    xyz = np.column_stack([np.arange(n) % 300, np.arange(n) // 300, heights])
+    write_points(tmp_path / "a.laz", xyz, np.full(n, 2))
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    start = int(len(data) * share)
+    data[start : start + 1000] = np.random.default_rng(0).bytes(1000)
+    (tmp_path / "a.laz").write_bytes(data)
+    (source,) = survey_points([tmp_path / "a.laz"])
+    with pytest.raises(InputError, match=r"a\.laz: .*(outside the box|cannot be read)"):
+        list(read_points(source))
+
+
 def test_a_file_that_changed_is_noticed(tmp_path: Path):
     write_las(tmp_path / "a.las", n=100)
     (source,) = survey_points([tmp_path / "a.las"])

@@ -226,9 +226,9 @@ def test_groups_in_conflict_are_settled_together(tmp_path: Path, monkeypatch: py
     assert len(read_outlines(job, job.n_packs).point_start) == 2
     again = replace(job, n_packs=2, scratch=Scratch(tmp_path / "two"))
     for name in ("footprints/00000", "footprints/00001", "footprints/00002", "roofs/0000"):
-        source = job.scratch.root / name
-        target = again.scratch.root / name
+        source = job.scratch.root / f"{name}.arrays"
+        target = again.scratch.root / f"{name}.arrays"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(source, target_is_directory=True)
+        target.symlink_to(source)
     run(again)
     assert result(again).edges() == found.edges()

@@ -94,11 +94,13 @@ def clean_groups(
     start = np.asarray(group_start, np.int64)
     groups, rows = parts, parts.rows
     if merge_tolerance > 0 and len(parts):
-        groups, start, rows = merge_neighbours(parts, start, frame, round(merge_tolerance * OUTLINE_UNITS))
+        groups, start, rows = merge_neighbours(
+            parts, start, frame=frame, distance=round(merge_tolerance * OUTLINE_UNITS)
+        )
     groups = _winners_first(groups, start)
     own = _row_labels(groups, start)
     outlines, events, task = _clean_until_valid(groups, start, own, rules)
-    fate, into = trace_fates(groups, start, own, outlines, events)
+    fate, into = trace_fates(groups, start, own=own, outlines=outlines, events=events)
     fate[(task.deviation > rules.tolerance * _DEVIATION) & (fate == Outcome.MESHED)] = Outcome.SIMPLIFIED
     left_out = ~task.used & (fate != Outcome.MESHED)
     fate[left_out], into[left_out] = Outcome.SKIPPED_NOT_CLEANABLE, -1

@@ -36,7 +36,9 @@ class Fates:
     into: Int64
 
 
-def trace_fates(parts: Parts, group_start: Int64, own: Int64, outlines: Outlines, events: Int64) -> tuple[Int8, Int64]:
+def trace_fates(
+    parts: Parts, group_start: Int64, *, own: Int64, outlines: Outlines, events: Int64
+) -> tuple[Int8, Int64]:
     """Return fate and taking polygon of each polygon.
 
     Parameters

@@ -16,7 +16,7 @@ from .linking import group_labels, link_parts
 from .part_sets import starts_of, take_parts
 
 
-def merge_neighbours(parts: Parts, group_start: Int64, frame: Box, distance: int) -> tuple[Parts, Int64, Int64]:
+def merge_neighbours(parts: Parts, group_start: Int64, *, frame: Box, distance: int) -> tuple[Parts, Int64, Int64]:
     """Join polygons at most a distance apart, transitively, and close the gaps between them.
 
     Gaps are closed by a morphological closing with half the distance and mitred corners; the polygons

@@ -51,5 +51,5 @@ def _write_closing(job: CityJob, rim: Boundary) -> tuple[Boundary, int]:
     closing = close_solid(rim, job.domain, lowest_z=lowest, base_depth=job.options.base_depth, tile=tile)
     mesh = closing.mesh
     arrays: dict[str, Array] = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
-    written = job.scratch.write(f"tiles/{tile:05d}", arrays)
+    written = job.scratch.write_zarr(f"tiles/{tile:05d}", arrays)
     return closing.boundary, written + write_boundary(job, boundary_name(0, tile), closing.boundary)

@@ -75,7 +75,7 @@ def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]
     """Write the arrays of a tile and its boundary; return the facts of both."""
     mesh = surface.mesh
     arrays: dict[str, Array] = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
-    written = job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": float(mesh.vertices[:, 2].min())})
+    written = job.scratch.write_zarr(f"tiles/{index:05d}", arrays, {"lowest": float(mesh.vertices[:, 2].min())})
     boundary = tile_boundary(mesh, surface.edges, tile=index, origin=job.domain.origin)
     written += write_boundary(job, boundary_name(0, index), boundary)
     wrong = {"overused": surface.overused, "inconsistent": surface.inconsistent}
@@ -96,7 +96,7 @@ def write_empty_tile(job: CityJob, index: int) -> dict[str, Any]:
     """Write a tile that owns nothing: its ground and buildings went to its neighbours."""
     none = np.empty((0, 3), np.int32)
     arrays: dict[str, Array] = {"vertices": np.empty((0, 3)), "faces": none, "markers": np.empty(0, np.int32)}
-    job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": None})
+    job.scratch.write_zarr(f"tiles/{index:05d}", arrays, {"lowest": None})
     empty = Boundary(none.astype(np.int64), np.empty(0), none[:, :2], none)
     write_boundary(job, boundary_name(0, index), empty)
     return {"faces": 0, "interior": 0, "bytes": 0}
@@ -163,7 +163,7 @@ def write_boundary(job: CityJob, name: str, boundary: Boundary) -> int:
 
 def read_boundary(job: CityJob, name: str) -> Boundary:
     """Read a boundary."""
-    return Boundary(*(job.scratch.read(name, item.name) for item in fields(Boundary)))
+    return Boundary(**job.scratch.read_all(name))
 
 
 def quality_facts(quality: Quality) -> dict[str, Any]:

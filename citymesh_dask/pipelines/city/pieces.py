@@ -111,7 +111,8 @@ def read_pieces(job: CityJob, box: Box) -> Pieces:
 
 
 def _read(scratch: Scratch, group: str) -> Pieces:
-    return Pieces(**{field.name: scratch.read(group, field.name) for field in fields(Pieces)})
+    arrays = scratch.read_all(group)
+    return Pieces(**{field.name: arrays[field.name] for field in fields(Pieces)})
 
 
 def _columns(record: Pieces | OutlineMeasures) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from ...errors import OutputError, StoreError
-from ...store.chunks import read_metadata, verify_array, write_json
+from ...errors import OutputError
+from ...store.chunks import write_json
 from ...store.scratch import DAMAGE_MARK
 from .assembly import partial_store
 from .job import CityJob
@@ -83,7 +82,7 @@ def forget_damage(job: CityJob) -> None:
     mark = job.scratch.root / DAMAGE_MARK
     damaged = set(mark.read_text(encoding="utf8").splitlines()) if mark.exists() else set()
     if damaged:
-        damaged.update(_damaged_groups(job.scratch.root))
+        damaged.update(job.scratch.damaged_groups())
     if not (partial_store(job) / "vertices" / "zarr.json").exists():
         damaged.add(STORE)
     for stage in {stage for name in damaged for stage in writers(name)}:
@@ -99,15 +98,3 @@ def writers(name: str) -> tuple[str, ...]:
     (('fill_top',), ('mesh_tile', 'close_mesh'))
     """
     return next((stages for start, stages in WRITERS if name.startswith(start)), ("",))
-
-
-def _damaged_groups(root: Path) -> Iterator[str]:
-    """Yield the names of all groups with something that cannot be read."""
-    for node in root.rglob("zarr.json"):
-        name = node.parent.relative_to(root).as_posix()
-        try:
-            if read_metadata(node.parent).get("node_type") == "array":
-                name = node.parent.parent.relative_to(root).as_posix()
-                verify_array(node.parent)
-        except StoreError:
-            yield name

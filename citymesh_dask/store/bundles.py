@@ -1,0 +1,177 @@
+"""Several arrays in one file: what tasks leave for one another.
+
+Only the file format belongs here. A Zarr group takes two files and two folders per array, which costs
+more than the arrays of a small task themselves and fills the disk's table of files in a large city. A
+bundle is a header in JSON (names, types, shapes, places), then the chunks of all arrays one after the
+other, encoded as in `citymesh_dask.store.chunks`; header and chunks end in a crc32c each.
+"""
+
+# ruff: noqa: PTH103, PTH105, PTH120
+# pathlib objects take longer than their system calls, as in `chunks`.
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import google_crc32c
+import numpy as np
+
+from ..errors import StoreError
+from .chunks import DEFAULT_CHUNK_ROWS, Array, checksum_holds, decode_rows, encode_rows
+
+SUFFIX = ".arrays"
+"""Ending of the names of bundles."""
+
+_MAGIC = b"CITYMESH"
+_EXPECTED = "a bundle of arrays"
+
+
+def write_bundle(
+    path: str | Path,
+    arrays: Mapping[str, Array],
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    chunk_rows: int = DEFAULT_CHUNK_ROWS,
+) -> int:
+    """Write arrays as one file and return its bytes; a reader sees all of it or nothing.
+
+    Parameters
+    ----------
+    path : path
+        The file; folders around it are made.
+    arrays : mapping of str to array
+        Numeric arrays of one or more axes.
+    attributes : mapping, optional
+        JSON-able.
+    chunk_rows : int
+        Rows that are read at once.
+    """
+    entries: dict[str, Any] = {}
+    blocks: list[bytes] = []
+    place = 0
+    for name, array in arrays.items():
+        rows = min(chunk_rows, max(len(array), 1))
+        chunks = [encode_rows(array[start : start + rows]) for start in range(0, len(array), rows)]
+        sizes = [len(chunk) for chunk in chunks]
+        entry = {"dtype": array.dtype.name, "shape": list(array.shape), "rows": rows, "place": place, "sizes": sizes}
+        entries[name] = entry
+        blocks += chunks
+        place += sum(sizes)
+    header = json.dumps({"attributes": dict(attributes or {}), "arrays": entries}, allow_nan=False).encode()
+    header += int(google_crc32c.value(header)).to_bytes(4, "little")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{os.getpid()}.partial"
+    with open(temporary, "wb") as file:
+        file.write(b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *blocks]))
+    os.replace(temporary, path)
+    return len(_MAGIC) + 8 + len(header) + place
+
+
+def read_bundle(path: str | Path) -> dict[str, Array]:
+    """Return all arrays of a bundle, whole.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If a part of it is damaged.
+    """
+    with open(path, "rb") as file:
+        entries = _header(file, path)["arrays"]
+        return {name: _read_rows(file, f"{path}: {name}", entry, (0, None)) for name, entry in entries.items()}
+
+
+def read_bundle_rows(path: str | Path, array: str, start: int = 0, stop: int | None = None) -> Array:
+    """Return rows ``start:stop`` of one array of a bundle; nothing else of it is read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If there is no such array, or a part of it is damaged.
+    """
+    with open(path, "rb") as file:
+        entry = _entry(_header(file, path), path, array)
+        return _read_rows(file, f"{path}: {array}", entry, (start, stop))
+
+
+def bundle_shape(path: str | Path, array: str) -> tuple[int, ...]:
+    """Return the shape of one array of a bundle.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If there is no such array, or the header is damaged.
+    """
+    with open(path, "rb") as file:
+        return tuple(_entry(_header(file, path), path, array)["shape"])
+
+
+def bundle_attributes(path: str | Path) -> dict[str, Any]:
+    """Return the attributes of a bundle.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If the header is damaged.
+    """
+    with open(path, "rb") as file:
+        attributes: dict[str, Any] = _header(file, path)["attributes"]
+    return attributes
+
+
+def _header(file: IO[bytes], path: str | Path) -> dict[str, Any]:
+    """Return the header; the file stands at the first chunk then, which the header learns as ``begin``."""
+    begin = file.read(len(_MAGIC) + 8)
+    size = int.from_bytes(begin[len(_MAGIC) :], "little")
+    data = file.read(size) if begin.startswith(_MAGIC) and size < 1 << 32 else b""
+    if not checksum_holds(data):
+        raise _damaged(path, "the checksum of its header does not hold")
+    header: dict[str, Any] = json.loads(data[:-4])
+    for entry in header["arrays"].values():
+        entry["place"] += len(begin) + size
+    return header
+
+
+def _entry(header: dict[str, Any], path: str | Path, array: str) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = header["arrays"][array]
+    except KeyError as error:
+        raise _damaged(path, f"no array {array!r} in it") from error
+    return entry
+
+
+def _read_rows(file: IO[bytes], where: str, entry: dict[str, Any], span: tuple[int, int | None]) -> Array:
+    shape, rows, sizes = entry["shape"], entry["rows"], entry["sizes"]
+    start, stop = span[0], shape[0] if span[1] is None else min(span[1], shape[0])
+    out = np.empty((max(stop - start, 0), *shape[1:]), entry["dtype"])
+    if not len(out):
+        return out
+    first, last = start // rows, -(-stop // rows)
+    file.seek(entry["place"] + sum(sizes[:first]))
+    for index in range(first, last):
+        data = file.read(sizes[index])
+        count = min(rows, shape[0] - index * rows)
+        low, high = max(start - index * rows, 0), min(stop - index * rows, count)
+        into = out[index * rows + low - start : index * rows + high - start]
+        if high - low == count:  # no need of a copy
+            decode_rows(data, into, where=where)
+        else:
+            chunk = np.empty((count, *shape[1:]), out.dtype)
+            decode_rows(data, chunk, where=where)
+            into[...] = chunk[low:high]
+    return out
+
+
+def _damaged(path: str | Path, found: str) -> StoreError:
+    return StoreError(str(path), found, _EXPECTED, "run the command again to make it anew")
