@@ -77,11 +77,11 @@ def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     try:
         with measure_peak() as memory:
             facts = call.function(*call.arguments)
+        receipt = Receipt(call.key, time.perf_counter() - start, memory.peak_bytes, started, facts)
+        ledger.record(receipt)
     except Exception as error:
         error.add_note(task_note(call.key))  # in this process nothing else tells which task it was
         raise
-    receipt = Receipt(call.key, time.perf_counter() - start, memory.peak_bytes, started, facts)
-    ledger.record(receipt)
     return receipt
 
 

@@ -6,7 +6,7 @@ bundle is a header in JSON (names, types, shapes, places), then the chunks of al
 other, encoded as in `citymesh_dask.store.chunks`; header and chunks end in a crc32c each.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH120
+# ruff: noqa: PTH103, PTH120
 # pathlib objects take longer than their system calls, as in `chunks`.
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import google_crc32c
 import numpy as np
 
 from ..errors import StoreError
-from .chunks import DEFAULT_CHUNK_ROWS, Array, checksum_holds, decode_rows, encode_rows
+from .chunks import DEFAULT_CHUNK_ROWS, Array, checksum_holds, decode_rows, encode_rows, write_whole
 
 SUFFIX = ".arrays"
 """Ending of the names of bundles."""
@@ -64,10 +64,7 @@ def write_bundle(
     header = json.dumps({"attributes": dict(attributes or {}), "arrays": entries}, allow_nan=False).encode()
     header += int(google_crc32c.value(header)).to_bytes(4, "little")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.partial"
-    with open(temporary, "wb") as file:
-        file.write(b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *blocks]))
-    os.replace(temporary, path)
+    write_whole(path, b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *blocks]))
     return len(_MAGIC) + 8 + len(header) + place
 
 

@@ -7,10 +7,11 @@ and compressed with lz4 (Blosc) and end in a crc32c, so that damage is noticed w
 """
 
 # A run reads and writes thousands of small arrays: pathlib objects take longer than their system calls.
-# ruff: noqa: PTH103, PTH105, PTH120
+# ruff: noqa: PTH103, PTH105, PTH108, PTH120
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -72,15 +73,31 @@ def write_json(path: str | Path, value: Any, *, durable: bool = True) -> None:
     durable : bool
         Whether to wait until it is on the disk, so that it outlives a loss of power.
     """
-    temporary = f"{path}.{os.getpid()}.partial"
     # dumps and not dump: only the former uses the encoder written in C
-    text = json.dumps(value, allow_nan=False)
-    with open(temporary, "w", encoding="utf8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(value, allow_nan=False).encode(), durable=durable)
+
+
+def write_whole(path: str | Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file beside its name and rename it, so that a reader sees all of it or nothing.
+
+    Raises
+    ------
+    OSError
+        With the name of the file, of which nothing is left.
+    """
+    temporary = f"{path}.{os.getpid()}.partial"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        error.filename = str(path)  # the system says which file only where it is opened
+        raise
 
 
 def create_group(path: str | Path, attributes: Mapping[str, Any] | None = None) -> None:
@@ -117,10 +134,7 @@ def write_chunk(path: str | Path, index: int, rows: Array, *, chunk_rows: int) -
     target = _chunk_path(path, index, rows.ndim)
     if rows.ndim > 1:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{os.getpid()}.partial"
-    with open(temporary, "wb") as file:
-        file.write(data)
-    os.replace(temporary, target)
+    write_whole(target, data)
     return len(data)
 
 

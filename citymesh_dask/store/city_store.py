@@ -160,18 +160,26 @@ def write_table(path: Path, columns: Mapping[str, Array]) -> None:
     """Write named columns of equal length as the arrays of a Zarr group, text included."""
     create_group(path)
     for name, values in columns.items():
-        text = values.dtype.kind in "OUT"
-        array = zarr.create_array(
-            store=path / name,
-            shape=values.shape,
-            dtype="string" if text else values.dtype,
-            chunks=(min(TABLE_CHUNK_ROWS, max(len(values), 1)), *values.shape[1:]),
-            compressors=(ZstdCodec(), Crc32cCodec()),
-            config={"write_empty_chunks": True},  # so that a missing chunk is a damage
-            overwrite=True,
-        )
-        if len(values):
-            array[...] = values.astype(object) if text else values
+        try:
+            _write_column(path / name, values)
+        except OSError as error:
+            error.filename = error.filename or str(path / name)
+            raise
+
+
+def _write_column(path: Path, values: Array) -> None:
+    text = values.dtype.kind in "OUT"
+    array = zarr.create_array(
+        store=path,
+        shape=values.shape,
+        dtype="string" if text else values.dtype,
+        chunks=(min(TABLE_CHUNK_ROWS, max(len(values), 1)), *values.shape[1:]),
+        compressors=(ZstdCodec(), Crc32cCodec()),
+        config={"write_empty_chunks": True},  # so that a missing chunk is a damage
+        overwrite=True,
+    )
+    if len(values):
+        array[...] = values.astype(object) if text else values
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -116,13 +116,13 @@ def test_a_tile_reads_its_window_and_no_more(job: CityJob, monkeypatch: pytest.M
     unit = MESH_UNITS
     tile = (0, 0, 100 * unit, 100 * unit)
     opened = []
-    read = Scratch.read
+    read_all = Scratch.read_all
 
-    def noted(self: Scratch, name: str, *place: object) -> np.ndarray:
+    def noted(self: Scratch, name: str) -> dict[str, np.ndarray]:
         opened.append(name)
-        return read(self, name, *place)
+        return read_all(self, name)
 
-    monkeypatch.setattr(Scratch, "read", noted)
+    monkeypatch.setattr(Scratch, "read_all", noted)
     pieces = read_pieces(job, tile)
     assert set(opened) == {"pieces/frame", "pieces/00000", "pieces/00002"}
     assert set(pieces.left[pieces.left >= 0].tolist()) == {0, 1, 2}

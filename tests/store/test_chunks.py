@@ -48,7 +48,7 @@ def test_rows_are_those_of_the_array(start: int, stop: int, chunk_rows: int) -> 
 
 def test_flipped_byte_and_missing_chunk_are_noticed(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path)
-    scratch.write("g", {"a": np.arange(1000)}, chunk_rows=100)
+    write_group(tmp_path / "g", {"a": np.arange(1000)}, chunk_rows=100)
     chunk = tmp_path / "g/a/c/3"
     data = bytearray(chunk.read_bytes())
     data[len(data) // 2] ^= 1

@@ -107,6 +107,8 @@ def seal_store(
         require_whole(path)
     except StoreError as error:
         raise job.scratch.damaged("store", error) from error
+    for leftover in path.rglob("*.partial"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
     _write_tiles(job, path)
     attributes: dict[str, Any] = {
         "crs": {"wkt": job.crs, "authority": authority_code(job.crs)},
