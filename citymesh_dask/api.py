@@ -30,7 +30,7 @@ from .engine.memory import check_projection
 from .engine.plan import Plan
 from .engine.progress import choose_listener
 from .engine.run import Run
-from .errors import OptionError, OutputError
+from .errors import OptionError, OutputError, RunError
 from .options import CityOptions
 from .pipelines.city.begin import begin_job, choose_job, describe_inputs, is_finished, output_path
 from .pipelines.city.finish import seal_store
@@ -314,7 +314,7 @@ class _Ending:
         run.report = run_facts(self.job, self.plan, receipts, inputs=self.inputs, begun=self.begun)
         try:
             write_report(open_store(self.job.out), run.report)
-        except OutputError as error:  # the store is whole without it
+        except (OutputError, RunError) as error:  # the store is whole without it
             note = f"the report could not be written: {error}"
             run.report = dataclasses.replace(run.report, warnings=(*run.report.warnings, note))
         if not self.keep_intermediate:

@@ -156,6 +156,11 @@ def _check(mesh: CityMesh, tell: Tell) -> None:
 
 def _claim(root: Path) -> None:
     """Make the folder, or clear it of an earlier demo; never of anything else."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"the folder cannot be made ({error.strerror})"
+        raise OutputError(str(root), found, "a place that can be written", "name another folder") from error
     mark = root / _MARK
     for name in (_FOOTPRINTS, _POINTS, _TERRAIN, CONFIG):
         path = root / name

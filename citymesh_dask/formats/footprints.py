@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import glob
 import math
+import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,13 +127,14 @@ def survey_footprints(paths: Iterable[Any], layer: str | None = None) -> tuple[F
         If a file is missing, given twice, empty, cut off, of another kind, lacks the layer, or holds no polygon.
         The message names the file.
     """
-    files: list[str] = []
+    files: dict[str, str] = {}
     for path in paths:
         for file in _expand(str(path)):
-            if file in files:
+            real = os.path.realpath(file)
+            if real in files:
                 raise InputError(file, "given twice", "each file once, or every building stands twice", "leave one out")
-            files.append(file)
-    return tuple(_survey_file(file, layer) for file in files)
+            files[real] = file
+    return tuple(_survey_file(file, layer) for file in files.values())
 
 
 def read_features(
@@ -319,7 +321,8 @@ def _scanned(source: FootprintSource) -> FootprintSource:
         raise InputError(source.path, f"no polygon in layer {source.layer!r}", EXPECTED, "give the file of footprints")
     found = np.concatenate(boxes)
     if not len(found):
-        return source
+        what = f"no coordinate in layer {source.layer!r} is a finite number (all are NaN, infinite or missing)"
+        raise InputError(source.path, what, EXPECTED, "repair the file, for example by writing it anew")
     low, high = found[:, :2].min(axis=0), found[:, 2:].max(axis=0)
     bounds_found = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
     return dataclasses.replace(source, bounds=bounds_found)

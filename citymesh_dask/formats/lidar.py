@@ -238,7 +238,7 @@ def _decode(source: PointSource, points: Any, z_scale: float) -> PointChunk:
     z = np.rint(heights * (z_scale * 1000))
     z = np.clip(z, -highest - 1, highest + 1).astype(np.int64)
     classes = np.array(points.classification, dtype=np.uint8)
-    dropped = np.isin(classes, NOISE_CLASSES) | (np.abs(z) > highest)
+    dropped = np.logical_or.reduce([np.abs(z) > highest, *(classes == number for number in NOISE_CLASSES)])
     flags = ["withheld", "synthetic"]
     if source.point_format < _OLD_FORMATS:
         dropped |= classes == _OVERLAP_CLASS

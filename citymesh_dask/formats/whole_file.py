@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ..errors import CityMeshError, OutputError
+from ..errors import CityMeshError, OutputError, RunError
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some room or choose another disk",
@@ -80,8 +80,10 @@ def finished_file(target: Path) -> Iterator[IO[bytes]]:
 
     Raises
     ------
+    RunError
+        If the disk is full.
     OutputError
-        If the system does not let it be written.
+        If the system does not let it be written for another reason.
     """
     temporary = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
@@ -97,6 +99,8 @@ def finished_file(target: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, FileNotFoundError) and target.parent.is_dir():
             raise
         advice = _ADVICE.get(error.errno or 0, "choose another name or disk")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(str(target), "could not be written", "room for the whole file", advice) from error
         found = f"could not be written ({error.strerror or error})"
         raise OutputError(str(target), found, "a writable place", advice) from error
     finally:

@@ -83,8 +83,8 @@ def read_bundle(path: str | Path) -> dict[str, Array]:
         return {name: _read_rows(file, f"{path}: {name}", entry, (0, None)) for name, entry in entries.items()}
 
 
-def read_bundle_rows(path: str | Path, array: str, start: int = 0, stop: int | None = None) -> Array:
-    """Return rows ``start:stop`` of one array of a bundle; nothing else of it is read.
+def read_bundle_rows(path: str | Path, array: str, rows: tuple[int, int | None] = (0, None)) -> Array:
+    """Return rows ``rows[0]:rows[1]`` of one array of a bundle; nothing else of it is read.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def read_bundle_rows(path: str | Path, array: str, start: int = 0, stop: int | N
     """
     with open(path, "rb") as file:
         entry = _entry(_header(file, path), path, array)
-        return _read_rows(file, f"{path}: {array}", entry, (start, stop))
+        return _read_rows(file, f"{path}: {array}", entry, rows)
 
 
 def bundle_shape(path: str | Path, array: str) -> tuple[int, ...]:

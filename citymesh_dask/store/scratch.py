@@ -67,7 +67,7 @@ class Scratch:
         """
         with self._reporting(name):
             try:
-                return read_bundle_rows(self._bundle(name), array, *rows)
+                return read_bundle_rows(self._bundle(name), array, rows)
             except FileNotFoundError:
                 return read_rows(f"{self.root}/{name}/{array}", *rows)
 

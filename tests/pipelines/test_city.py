@@ -47,7 +47,8 @@ def check_table(out: Path) -> None:
     assert set(table["status"]) <= words
     meshed = np.isin(table["status"], ["meshed", "repaired", "clipped"])
     assert (meshed == (area > 0)).all()
-    np.testing.assert_allclose(table["area"], area, rtol=1e-6, atol=1e-6)
+    # Vertices on outlines are rounded to 4e-6 m: buildings below the least area by default lose more than a millionth.
+    np.testing.assert_allclose(table["area"], area, rtol=1e-6, atol=1e-5)
     merged = table["status"] == "merged"
     assert (table["merged_into"][merged] >= 0).all()
     assert (table["merged_into"][~merged] == -1).all()

@@ -48,7 +48,7 @@ def test_rows_are_those_of_the_array(start: int, stop: int, chunk_rows: int) -> 
         path = Path(folder) / "g.arrays"
         array = np.arange(200, dtype=np.int64).reshape(100, 2)
         write_bundle(path, {"before": np.arange(9), "a": array, "z": array[:3]}, chunk_rows=chunk_rows)
-        np.testing.assert_array_equal(read_bundle_rows(path, "a", start, stop), array[start:stop])
+        np.testing.assert_array_equal(read_bundle_rows(path, "a", (start, stop)), array[start:stop])
 
 
 def test_any_flipped_byte_is_noticed(tmp_path: Path) -> None:

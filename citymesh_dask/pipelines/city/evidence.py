@@ -18,8 +18,13 @@ from .samples import points_group, read_histogram, surface_blocks, surface_group
 
 Float64 = npt.NDArray[np.float64]
 
+Place = tuple[str, str, list[int]]
+"""Group, name of the histogram in it, and where the entries of a range of rows begin and end."""
+
 LEAST_POINTS = 3
 """A building with fewer points on its roof has no height from points."""
+ROWS_AT_ONCE = 4096
+"""Buildings whose histograms are added up together: with dense points they are what this task takes memory for."""
 
 
 class Evidence(IntEnum):
@@ -88,29 +93,41 @@ def attribute_heights(job: CityJob, name: str, *, start: int, stop: int) -> Floa
 
 
 def _histograms(job: CityJob, kind: str, index: int) -> Iterator[Histogram]:
-    """Yield the histograms of one kind of evidence, the better one first."""
-    if kind == "points":
-        yield _point_histogram(job, index)
-        return
-    for name in ("roof", "open"):  # cells inside a footprint, then the cell under one that holds no centre
-        yield merge_histograms(
-            [
-                read_histogram(job, surface_group(k), name, place=place)
-                for k, block in enumerate(surface_blocks(job))
-                if block[0] == kind
-                and (place := job.scratch.attributes(surface_group(k))[f"{name}_ranges"].get(str(index)))
-            ]
-        )
+    """Yield the histograms of one kind of evidence, some rows at a time, of the same rows the better one first."""
+    places = _point_places(job, index) if kind == "points" else _surface_places(job, kind, index)
+    start, stop = job.row_range(index)
+    for low in range(start, stop, ROWS_AT_ONCE):
+        rows = (low, min(low + ROWS_AT_ONCE, stop))
+        for found in places:
+            several = [read_histogram(job, group, name, place=place, rows=rows) for group, name, place in found]
+            yield merge_histograms(several)
 
 
-def _point_histogram(job: CityJob, index: int) -> Histogram:
-    """Return points on roofs: those of roof classes, and of files without any, the unclassified ones."""
+def _surface_places(job: CityJob, kind: str, index: int) -> list[list[Place]]:
+    """Return where cells inside a footprint are kept, then where the cell under one that holds no centre is."""
+    attributes = {
+        surface_group(k): job.scratch.attributes(surface_group(k))
+        for k, block in enumerate(surface_blocks(job))
+        if block[0] == kind
+    }
+    return [
+        [
+            (group, name, place)
+            for group, facts in attributes.items()
+            if (place := facts[f"{name}_ranges"].get(str(index))) is not None
+        ]
+        for name in ("roof", "open")
+    ]
+
+
+def _point_places(job: CityJob, index: int) -> list[list[Place]]:
+    """Return where points on roofs are kept: those of roof classes, and of files without any, unclassified ones."""
     facts = [job.scratch.attributes(points_group(k)) for k in range(len(job.point_ranges))]
     classified = {fact["source"] for fact in facts if fact["n_roof"] > 0}
-    several = []
+    found = []
     for k, fact in enumerate(facts):
         name = "roof" if fact["source"] in classified else "open"
         place = fact[f"{name}_ranges"].get(str(index))
         if place is not None:
-            several.append(read_histogram(job, points_group(k), name, place=place))
-    return merge_histograms(several)
+            found.append((points_group(k), name, place))
+    return [found]

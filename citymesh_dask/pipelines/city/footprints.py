@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import InputError
 from ...formats.footprints import Features, FootprintSource, read_features
 from ...geometry.polygons import PreparedFootprints, prepare_footprints
 from ...options import CityOptions
@@ -39,6 +40,7 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
     features = read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
     prepared = prepare_footprints(features.geometries, job.domain)
     prepared.status[features.unreadable] = Outcome.SKIPPED_NOT_A_POLYGON
+    _refuse_if_none_is_finite(source, prepared)
     summary = {**_summary(prepared), "bad_heights": _bad_heights(features, job.options)}
     attributes = {
         "first_row": task.first_row,
@@ -104,6 +106,15 @@ def _part_arrays(prepared: PreparedFootprints, first_row: int) -> dict[str, Arra
         "status": prepared.status,
         "repair": prepared.repair,
     }
+
+
+def _refuse_if_none_is_finite(source: FootprintSource, prepared: PreparedFootprints) -> None:
+    """One feature with NaN coordinates is skipped; where all have them, the file is broken."""
+    count = len(prepared.status)
+    if count and (prepared.status == Outcome.SKIPPED_BAD_COORDINATES).all():
+        found = f"all its features ({count}) have NaN or infinite coordinates"
+        advice = "repair the file, for example by writing it anew; check the CRS that it states"
+        raise InputError(source.path, found, "finite coordinates", advice)
 
 
 def _summary(prepared: PreparedFootprints) -> dict[str, Any]:

@@ -94,9 +94,11 @@ def write_histogram(name: str, histogram: Histogram) -> tuple[dict[str, Array], 
     return {f"{name}_{key}": value for key, value in columns.items()}, {f"{name}_ranges": ranges}
 
 
-def read_histogram(job: CityJob, group: str, name: str, *, place: list[int]) -> Histogram:
-    """Return part of a histogram of a group; ``place`` comes from its attributes."""
-    rows, bins, counts = (
-        job.scratch.read(group, f"{name}_{key}", (place[0], place[1])) for key in ("rows", "bins", "counts")
+def read_histogram(job: CityJob, group: str, name: str, *, place: list[int], rows: tuple[int, int]) -> Histogram:
+    """Return what a histogram of a group says of rows ``rows[0]:rows[1]``; ``place`` comes from its attributes."""
+    known = job.scratch.read(group, f"{name}_rows", (place[0], place[1]))
+    low, high = np.searchsorted(known, rows).tolist()
+    bins, counts = (
+        job.scratch.read(group, f"{name}_{key}", (place[0] + low, place[0] + high)) for key in ("bins", "counts")
     )
-    return Histogram(rows, bins, counts.astype(np.int64))
+    return Histogram(known[low:high], bins, counts.astype(np.int64))
