@@ -31,6 +31,11 @@ OnDone = Callable[[str], None]
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Workers are not
 paused: what tasks leave behind is on disk, so a paused worker has nothing to give back and would wait for ever."""
+_POLL_SECONDS = 0.02
+_MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
+
+STEALING_INTERVAL = "20ms"
+"""Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
 
 
 class Executor(Protocol):
@@ -91,8 +96,6 @@ class ClusterExecutor:
 
     def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
         """Send the graph to the scheduler; futures are held until the run ends."""
-        if self._client.status != "running":
-            raise RunError("the Dask client", f"it is {self._client.status}", "a connected client", "connect() again")
         futures = self._client.compute(list(graph.values()), optimize_graph=False, retries=retries)
         return dict(zip(graph, futures, strict=True))
 
@@ -123,7 +126,7 @@ class ClusterExecutor:
         for name, future in futures.items():
             stages.setdefault(name.rpartition("-")[0], []).append(future)
         # From the last stage to the first: the scheduler (2026.8) stumbles over barriers that nobody holds.
-        with contextlib.suppress(Exception):  # a scheduler that is gone has nothing to cancel
+        with contextlib.suppress(OSError, RuntimeError):  # a scheduler that is gone has nothing to cancel
             for some in reversed(stages.values()):
                 self._client.cancel(some, reason="the run was cancelled")
 
