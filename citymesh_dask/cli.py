@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -90,7 +91,8 @@ def _report_failure(error: BaseException, *, as_json: bool) -> int:
         facts = {"type": type(error).__name__, "message": message}
         if isinstance(error, CityMeshError):
             facts |= {name: getattr(error, name) for name in ("where", "found", "expected", "advice")}
-        _print_json({"status": "error", "exit_code": code, "error": facts})
+        with contextlib.suppress(RunError):
+            _print_json({"status": "error", "exit_code": code, "error": facts})
     return code
 
 
@@ -116,11 +118,18 @@ def _message(error: BaseException) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    encoding = sys.stderr.encoding or "utf8"  # names of files may hold bytes that are no text
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, default=str), flush=True)
+    try:
+        print(json.dumps(value, default=str), flush=True)
+    except OSError as error:
+        # Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no failure
+            raise RunError("standard output", f"cannot be written ({error.strerror})") from error
 
 
 def _run_build(given: argparse.Namespace) -> int:

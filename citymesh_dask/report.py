@@ -87,7 +87,7 @@ def write_html(path: str | Path, facts: RunFacts, picture_png: bytes) -> None:
         If the file cannot be written.
     """
     with finished_file(Path(path)) as file:
-        file.write(render_html(facts, picture_png).encode("utf8"))
+        file.write(render_html(facts, picture_png).encode("utf8", errors="backslashreplace"))
 
 
 def render_html(facts: RunFacts, picture_png: bytes) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from ..errors import OptionError, PlanError
 from .plan import Plan
 
-RESERVED_BYTES = 200 << 20
-"""Memory of an idle worker with all libraries loaded (measured: 187 MB of data, 92-125 MB resident)."""
+RESERVED_BYTES = 360 << 20
+"""Memory of an idle worker that has worked before (measured: 195 MiB with all libraries, 320 to 355 MiB resident,
+about half of it shared with the other processes, with all kernels loaded)."""
 
 _UNITS = {
     "": 1,

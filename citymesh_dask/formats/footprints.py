@@ -81,9 +81,14 @@ class FootprintSource:
     by_number: bool
 
     @property
+    def seeks(self) -> bool:
+        """Whether features are found without reading the file from its start."""
+        return self.driver in _SEEKING_DRIVERS
+
+    @property
     def features_per_range(self) -> int:
         """Features that are read at once: more where a file must be read from its start each time."""
-        if self.driver in _SEEKING_DRIVERS:
+        if self.seeks:
             return _SOUGHT_FEATURES
         return min(max(_FEATURES_PER_RANGE, self.n_features // _PASSES), _MOST_PER_RANGE)
 
@@ -361,6 +366,8 @@ def _gdal(path: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
+        except UnicodeEncodeError as error:
+            raise InputError(path, "its name is not in UTF-8", "a name that GDAL can open", "rename it") from error
         except UnicodeDecodeError as error:
             found = f"text that is not in its stated encoding: {error.reason}"
             raise InputError(path, found, EXPECTED, "name the right encoding in its .cpg file") from error

@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -104,4 +104,5 @@ def finished_file(target: Path) -> Iterator[IO[bytes]]:
         found = f"could not be written ({error.strerror or error})"
         raise OutputError(str(target), found, "a writable place", advice) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk does not even let go of what is not there
+            temporary.unlink(missing_ok=True)

@@ -46,7 +46,9 @@ def output_path(out: PathLike | None) -> Path:
         raise OutputError("option out", "no output given", "the folder of the store to be written")
     try:
         path = Path(out).expanduser().absolute()
-        path.exists()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
     except (OSError, RuntimeError, ValueError) as error:  # too long, a home that is unknown, a NUL in it
         raise OutputError(f"option out: {os.fspath(out)}", str(error), "a path", _ELSEWHERE) from error
     return path

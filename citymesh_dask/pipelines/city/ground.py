@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...engine.plan import Stage, numbered_stage
+from ...engine.plan import Stage, TaskFunction, numbered_stage
 from ...errors import InputError
 from ...formats.rasters import RasterSource, read_window
 from ...geometry import filling
@@ -38,23 +38,18 @@ def ground_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
     attributes_only = not job.survey.points and job.survey.terrain is None
     sampled = () if job.survey.terrain is not None else ("sample_points", "sample_footprints")
 
-    def stage(name: str, function: Any, count: int, *after: str, megabytes: int) -> Stage:
-        return numbered_stage(name, function, count, arguments=call, after=after, projected_bytes=megabytes << 20)
+    def stage(name: str, function: TaskFunction, count: int, *after: str) -> Stage:
+        return numbered_stage(name, function, count, arguments=call, after=after)
 
+    footprint_ranges = len(job.footprint_ranges) if attributes_only else 0
     return [
-        stage("sample_points", sample_points, len(job.point_ranges), "read_footprints", megabytes=320),
-        stage("sample_surface", sample_surface, len(surface_blocks(job)), "read_footprints", megabytes=160),
-        stage(
-            "sample_footprints",
-            sample_footprints,
-            len(job.footprint_ranges) if attributes_only else 0,
-            "read_footprints",
-            megabytes=160,
-        ),
-        stage("terrain_cells", terrain_cells, blocks, *sampled, megabytes=128),
-        stage("fill_top", fill_top, 1, "terrain_cells", megabytes=64),
-        stage("fill_terrain", fill_terrain, blocks, "fill_top", megabytes=128),
-        stage("roof_evidence", roof_evidence, job.n_row_ranges, "sample_points", "sample_surface", megabytes=128),
+        stage("sample_points", sample_points, len(job.point_ranges), "read_footprints"),
+        stage("sample_surface", sample_surface, len(surface_blocks(job)), "read_footprints"),
+        stage("sample_footprints", sample_footprints, footprint_ranges, "read_footprints"),
+        stage("terrain_cells", terrain_cells, blocks, *sampled),
+        stage("fill_top", fill_top, 1, "terrain_cells"),
+        stage("fill_terrain", fill_terrain, blocks, "fill_top"),
+        stage("roof_evidence", roof_evidence, job.n_row_ranges, "sample_points", "sample_surface"),
     ]
 
 

@@ -19,7 +19,7 @@ from .survey import Survey
 
 POINTS_PER_RANGE = 2_000_000
 PARTS_PER_PACK = 1000
-ROWS_PER_RANGE = 1 << 16
+ROWS_PER_RANGE = 1 << 14
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,11 @@ def check_disks(triangles: float, places: Mapping[str, Path], options: CityOptio
         With what will be written and what is free.
     """
     needed: dict[int, float] = {}
-    for flag, place in places.items():
+    flags: dict[int, str] = {}
+    for name, place in places.items():
         folder = next(folder for folder in (place, *place.parents) if folder.is_dir())
         device = folder.stat().st_dev
+        flag = flags.setdefault(device, name)
         needed[device] = needed.get(device, 0.0) + triangles * _BYTES_PER_TRIANGLE
         total, _, free = shutil.disk_usage(folder)
         if total and needed[device] > free:  # what is no disk, such as /proc, will say so itself

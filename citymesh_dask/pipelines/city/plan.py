@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from pathlib import Path
 
 from ...engine.machine import Resources
-from ...engine.plan import Plan, Reduction, Stage, numbered_stage
+from ...engine.plan import Plan, Reduction, Stage, TaskFunction, numbered_stage
 from ...geometry.terrain import TerrainLattice
 from ...options import CityOptions
+from ...store.schema import FACE_CHUNK_ROWS
 from ...store.scratch import Scratch
-from ...tiles import Domain, regular_tiling
+from ...tiles import regular_tiling
 from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, rehearsal, table
+from .estimates import automatic_tile_size, estimated_triangles
 from .job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
 from .limits import check_cells, check_disks, check_tiles
+from .projections import projected_bytes
 from .survey import Survey
 
 COMPILE = "compile_kernels"
-BYTES_PER_TRIANGLE = 120
-"""Memory of a tile task above an idle worker, per triangle of the finished tile (measured)."""
-TRIANGLES_PER_TILE = 150_000
-"""Aim of the automatic tile size: tiles of 0.1 to 1 M triangles are the fastest."""
-WALL_FACTOR = 2.5
 
 
 def city_job(survey: Survey, options: CityOptions, *, out: Path, scratch: Path, fan_in: int) -> CityJob:
     """Decide everything that the tasks of a run must agree on."""
     n_features = sum(source.n_features for source in survey.footprints)
-    triangles = estimated_triangles(survey.domain, n_features, options)
+    triangles = estimated_triangles(survey.domain, survey.outlines, options)
     check_disks(triangles, {"--out": out.parent, "--temp-dir": scratch}, options)
     check_cells(survey.domain, options.terrain_cell)
-    tile_size = (options.tile_size or automatic_tile_size(survey, options)) if options.use_tiling else None
+    chosen = options.tile_size or automatic_tile_size(survey.domain, triangles, options)
+    tile_size = chosen if options.use_tiling else None
     check_tiles(survey.domain, tile_size)
     return CityJob(
         scratch=Scratch(scratch),
@@ -44,26 +43,6 @@ def city_job(survey: Survey, options: CityOptions, *, out: Path, scratch: Path, 
         n_packs=-(-n_features // PARTS_PER_PACK),
         fan_in=fan_in,
     )
-
-
-def estimated_triangles(domain: Domain, n_buildings: int, options: CityOptions) -> float:
-    """Return a rough number of triangles of the mesh, before anything but headers was read.
-
-    Terrain: two triangles per point of a hexagonal lattice. Buildings: an outline of 60 m and walls
-    of 10 m each, with a band of small triangles on either side.
-    """
-    h, b = options.max_mesh_size, options.building_mesh_triangle_size
-    terrain = domain.area * 4 / (math.sqrt(3) * h * h)
-    ring = 60 / b
-    walls = ring * 10 / b * 2 * (WALL_FACTOR if options.mesh_walls else 1.0)
-    return terrain + n_buildings * (walls + ring * 12 + 150 * 4 / (math.sqrt(3) * b * b))
-
-
-def automatic_tile_size(survey: Survey, options: CityOptions) -> float:
-    """Return a tile size in metres that gives tiles of about `TRIANGLES_PER_TILE`."""
-    n_buildings = sum(source.n_features for source in survey.footprints)
-    count = max(estimated_triangles(survey.domain, n_buildings, options) / TRIANGLES_PER_TILE, 1.0)
-    return min(max(math.sqrt(survey.domain.area / count), 20 * options.max_mesh_size, 50.0), 4000.0)
 
 
 def _footprint_ranges(survey: Survey) -> tuple[FootprintRange, ...]:
@@ -102,31 +81,24 @@ def plan_city(job: CityJob, job_path: str, resources: Resources) -> Plan:
         len(job.tiling),
         arguments=call,
         after=(COMPILE, "building_levels", "subdivide_frame", "fill_terrain"),
-        projected_bytes=tile_bytes(job),
     )
-    merging = Reduction(tiles, meshes.merge_tiles, call, job.fan_in, projected_bytes=64 << 20).stages("merge")
+    merging = Reduction(tiles, meshes.merge_tiles, call, job.fan_in).stages("merge")
     stages = [*_input_stages(job, call), *_outline_stages(job, call), tiles, *merging]
     stages += _output_stages(job, call, last=merging[-1].name)
-    return Plan(tuple(stages), resources.allowed_bytes, resources.n_workers)
+    return Plan(_with_memory(stages, job), resources.allowed_bytes, resources.n_workers)
 
 
-def tile_bytes(job: CityJob) -> int:
-    """Return the projected memory of a tile task beyond an idle worker."""
-    triangles = estimated_triangles(job.domain, job.n_rows, job.options) / len(job.tiling)
-    # uneven cities: a tile may hold several times the mean
-    return int(BYTES_PER_TRIANGLE * triangles * 4) + (64 << 20)
+def _with_memory(stages: list[Stage], job: CityJob) -> tuple[Stage, ...]:
+    """Return the stages with the memory that their tasks are projected to take."""
+    sizes = projected_bytes(job)
+    names = ["merge" if stage.name.startswith("merge_l") else stage.name for stage in stages]
+    return tuple(replace(stage, projected_bytes=sizes[name]) for stage, name in zip(stages, names, strict=True))
 
 
 def _input_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
     """Return the stages that read footprints, points and rasters."""
-    read = numbered_stage(
-        "read_footprints",
-        footprints.read_footprints,
-        len(job.footprint_ranges),
-        arguments=call,
-        projected_bytes=128 << 20,
-    )
-    compiling = numbered_stage(COMPILE, rehearsal.compile_kernels, 2, arguments=call, projected_bytes=256 << 20)
+    compiling = numbered_stage(COMPILE, rehearsal.compile_kernels, 2, arguments=call)
+    read = numbered_stage("read_footprints", footprints.read_footprints, len(job.footprint_ranges), arguments=call)
     return [compiling, read, *ground.ground_stages(job, call)]
 
 
@@ -134,15 +106,8 @@ def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
     """Return the stages from footprints to the subdivided, levelled outlines."""
     packs = job.n_packs
 
-    def stage(name: str, function: object, count: int, *after: str, megabytes: int = 64) -> Stage:
-        return numbered_stage(
-            name,
-            function,  # type: ignore[arg-type]
-            count,
-            arguments=call,
-            after=after,
-            projected_bytes=megabytes << 20,
-        )
+    def stage(name: str, function: TaskFunction, count: int, *after: str) -> Stage:
+        return numbered_stage(name, function, count, arguments=call, after=after)
 
     return [
         stage("link_parts", cleaning.link_parts, cleaning.n_link_cells(job), COMPILE, "roof_evidence"),
@@ -158,16 +123,12 @@ def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
 
 def _output_stages(job: CityJob, call: tuple[str], *, last: str) -> list[Stage]:
     """Return the stages that write the store."""
-    n_tasks = max(4, len(job.tiling) // 4)
+    triangles = estimated_triangles(job.domain, job.survey.outlines, job.options)
+    n_tasks = max(4, round(2 * triangles / FACE_CHUNK_ROWS))  # about one chunk each: as many of vertices as of faces
     close = numbered_stage("close_mesh", closing.close_mesh, 1, arguments=call, after=(last,))
     number = numbered_stage("number_vertices", assembly.number_vertices, 1, arguments=call, after=("close_mesh",))
     assemble = numbered_stage(
-        "assemble",
-        assembly.assemble,
-        n_tasks,
-        arguments=(*call, n_tasks),
-        after=("number_vertices",),
-        projected_bytes=64 << 20,
+        "assemble", assembly.assemble, n_tasks, arguments=(*call, n_tasks), after=("number_vertices",)
     )
     buildings = numbered_stage("write_table", table.write_building_table, 1, arguments=call, after=("building_levels",))
     return [close, number, assemble, buildings]

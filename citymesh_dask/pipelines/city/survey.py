@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import InputError
@@ -18,6 +18,7 @@ from ...formats.lidar import PointSource, survey_points
 from ...formats.rasters import RasterSource, survey_raster
 from ...options import CityOptions
 from ...tiles import Domain
+from .estimates import OutlineSample, sample_outlines
 from .input_checks import (
     HEIGHT_FIELDS,
     attribute_notes,
@@ -103,6 +104,8 @@ class Survey:
         What is meshed.
     notes : tuple of str
         Warnings for the user and the report.
+    outlines : OutlineSample
+        What the footprints are like.
     """
 
     footprints: tuple[FootprintSource, ...]
@@ -113,6 +116,7 @@ class Survey:
     crs: str
     domain: Domain
     notes: tuple[str, ...]
+    outlines: OutlineSample = field(default_factory=OutlineSample)
 
 
 def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
@@ -153,6 +157,7 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
             *_footprint_notes(footprints, crs, domain),
             *_void_notes(placed, domain),
         ),
+        outlines=sample_outlines(footprints, domain, crs=crs, box=buildings),
     )
 
 
@@ -161,6 +166,8 @@ def _as_tuple(value: Paths, name: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, (str, os.PathLike)):
         value = (value,)
+    if not isinstance(value, Iterable):
+        raise InputError(f"input {name}", repr(value), "a path or several", "give names of files")
     files = tuple(str(Path(item)) if isinstance(item, os.PathLike) else item for item in value)
     for item in files:
         if not isinstance(item, str) or not item:

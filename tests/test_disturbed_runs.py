@@ -1,0 +1,287 @@
+"""Runs that are disturbed, with the real thing: each ends in one message, leaves no result, and can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import citymesh_dask as cm
+from citymesh_dask import cli
+from citymesh_dask.engine.cluster import connect_address
+from citymesh_dask.engine.signals import signals_held_back
+from citymesh_dask.errors import OptionError, RunError
+from citymesh_dask.pipelines.check import check_store
+from citymesh_dask.pipelines.city import meshes
+from citymesh_dask.pipelines.city.resume import writers
+
+from .hostile import assert_one_message, refused, results, write_town
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_town(tmp_path_factory.mktemp("town"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def build(town: Path, *more: str, scheduler: str = "synchronous", out: str = "out.zarr") -> list[str]:
+    inputs = ["--footprints", f"{town}/town.gpkg", "--points", f"{town}/town.laz", "--out", out]
+    return ["build", *inputs, "--scheduler", scheduler, "--quiet", "--tile-size", "15", "--max-mesh-size", "4", *more]
+
+
+def run_again(arguments: list[str], capsys: Captured) -> int:
+    """Run to the end, check the store, and return how many tasks were not done again."""
+    assert cli.main([*arguments, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert check_store(answer["store"]).ok
+    assert not list(Path(answer["store"]).rglob("*.partial"))
+    return sum(stage["reused"] for stage in answer["report"]["stages"])
+
+
+# ---- a disk that is full -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(here: Path) -> Iterator[Callable[[str], Path]]:
+    """Return what mounts a small disk, or gives the mounted one another size."""
+    place = here / "disk"
+    place.mkdir()
+
+    def mount(size: str) -> Path:
+        options = f"remount,size={size}" if place.is_mount() else f"size={size}"
+        ended = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        if ended.returncode:
+            pytest.skip(f"no small disk can be mounted here: {ended.stderr.strip()}")
+        return place
+
+    if shutil.which("mount") is None:
+        pytest.skip("no small disk can be mounted here: there is no command mount")
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("where", ["scratch", "store"])
+def test_a_full_disk(where: str, town: Path, here: Path, small_disk: Callable[[str], Path], capsys: Captured) -> None:
+    disk = small_disk("100k")
+    (here / "elsewhere").mkdir()
+    arguments = build(town, "--temp-dir", str(disk if where == "scratch" else here / "elsewhere"))
+    if where == "store":
+        arguments = [word.replace("out.zarr", f"{disk}/out.zarr") for word in arguments]
+    refused(capsys, arguments, "the disk is full (", str(disk), "free some room", "same command again", code=1)
+    assert not results(disk)
+    small_disk("50m")
+    assert run_again(arguments, capsys) > 3
+
+
+def test_a_disk_that_is_too_small_is_refused(town: Path, small_disk: Callable[[str], Path], capsys: Captured) -> None:
+    disk = small_disk("8k")
+    refused(capsys, build(town, out=f"{disk}/out.zarr"), "will be written", "are free", "--out")
+    assert not list(disk.iterdir())
+
+
+def test_a_read_only_disk(town: Path, small_disk: Callable[[str], Path], capsys: Captured) -> None:
+    disk = small_disk("1m")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    refused(capsys, build(town, out=f"{disk}/out.zarr"), "Read-only file system", "choose another place with --out")
+
+
+# ---- data between the tasks that are damaged -----------------------------------------------------
+
+
+def begun(arguments: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Begin a run that fails in a tile; return its scratch folder."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a failure for the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(meshes, "extrude_tile", fail)
+        refused(capsys, arguments, "task mesh_tile-", "a failure for the test", "run the same command again", code=1)
+    return Path("out.zarr.scratch")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("part", "harm"),
+    [
+        ("pieces/00000.arrays", flip),
+        ("levels/0000.arrays", lambda path: path.write_bytes(b"")),
+        ("terrain/00000.arrays", Path.unlink),
+    ],
+)
+def test_damaged_scratch(
+    part: str, harm: Callable[[Path], Any], town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = begun(build(town), capsys, monkeypatch)
+    harm(scratch / part)
+    found = refused(capsys, build(town), "intermediate data are damaged", "makes this part anew", code=1)
+    assert part.removesuffix(".arrays") in found
+    assert run_again(build(town), capsys) > 10
+
+
+@pytest.mark.parametrize("part", ["job.pickle", "citymesh-scratch.json"])
+def test_a_scratch_folder_that_cannot_be_understood_is_begun_anew(
+    part: str, town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (begun(build(town), capsys, monkeypatch) / part).write_bytes(b"junk")
+    assert run_again(build(town), capsys) == 0
+
+
+def test_a_store_begun_by_another_run_leaves_nothing(town: Path, here: Path, capsys: Captured) -> None:
+    (here / ".out.zarr.partial" / "buildings" / "of_another_run").mkdir(parents=True)
+    run_again(build(town), capsys)
+    assert not (here / "out.zarr" / "buildings" / "of_another_run").exists()
+
+
+def test_a_store_whose_beginning_is_gone_is_written_again(
+    town: Path, here: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a failure for the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("citymesh_dask.api.seal_store", fail)
+        assert cli.main(build(town)) == 1
+    capsys.readouterr()
+    shutil.rmtree(here / ".out.zarr.partial")
+    assert run_again(build(town), capsys) > 10
+
+
+def test_every_scratch_group_has_a_known_writer(town: Path, here: Path) -> None:
+    assert cli.main(build(town, "--solid", "--keep-intermediate")) == 0
+    scratch = here / "out.zarr.scratch"
+    stages = {path.stem.rpartition("-")[0] for path in (scratch / "receipts").iterdir()}
+    groups = [path.relative_to(scratch).with_suffix("").as_posix() for path in scratch.rglob("*.arrays")]
+    groups += [path.parent.parent.relative_to(scratch).as_posix() for path in scratch.rglob("c") if path.is_dir()]
+    assert len(groups) > 10
+    for name in groups:
+        known = writers(name)
+        assert known != ("",), name
+        assert any(stage.startswith(one) for stage in stages for one in known), name
+
+
+def test_another_process_at_work_is_respected(town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = begun(build(town), capsys, monkeypatch)
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    claim = json.loads((scratch / "running.json").read_text())
+    began = psutil.Process(other.pid).create_time()
+    (scratch / "running.json").write_text(json.dumps({**claim, "pid": other.pid, "began": began}))
+    refused(capsys, build(town), f"another run works on it (process {other.pid})", "wait for it")
+    other.communicate(b"\n")
+    assert run_again(build(town), capsys) > 10
+
+
+# ---- signals -------------------------------------------------------------------------------------
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_to_a_run_with_worker_processes(
+    number: int, code: int, town: Path, here: Path, capsys: Captured
+) -> None:
+    """Ctrl-C in a terminal goes to all processes of the group, SIGTERM to the one that was asked for."""
+    arguments = build(town, "--workers", "2", "--max-mesh-size", "0.4", scheduler="processes")
+    line = [sys.executable, "-m", "citymesh_dask", *arguments]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    receipts = here / "out.zarr.scratch" / "receipts"
+    end = time.monotonic() + 100
+    while not list(receipts.glob("mesh_tile-*")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert_one_message(errors.rstrip("\n"), "the same command goes on with the tasks that are finished")
+    assert results(here) == []
+    alive = psutil.wait_procs(children, timeout=5)[1]
+    assert not alive
+    arguments[arguments.index("processes")] = "synchronous"
+    assert run_again(arguments, capsys) > 10
+
+
+@posix
+def test_signals_are_held_back_and_let_through() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        with signals_held_back():
+            signal.raise_signal(signal.SIGINT)
+            child = subprocess.run(
+                [sys.executable, "-c", "import os; os.kill(os.getpid(), 2); print('alive')"], stdout=-1
+            )
+            steps.append(child.stdout.strip())
+        steps.append(b"never here")
+    assert steps == [b"alive"], "processes begun inside do not see SIGINT"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---- scripts and schedulers ----------------------------------------------------------------------
+
+
+def test_a_script_without_main_guard(town: Path, here: Path) -> None:
+    (here / "script.py").write_text(
+        f"import citymesh_dask as cm\n"
+        f"run = cm.build_city_mesh('{town}/town.gpkg', 'out.zarr', points='{town}/town.laz', n_workers=1)\n"
+        f"print(run.result())\n"
+    )
+    ended = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("citymesh_dask.errors.RunError: local cluster: its workers did not")
+    assert "put the code of the script under if __name__ == '__main__':" in ended.stderr.splitlines()[-1]
+    assert "bootstrapping" not in ended.stderr
+    assert len(ended.stderr.splitlines()) < 25
+    assert results(here) == ["script.py"]
+
+
+def test_schedulers_that_are_not_there() -> None:
+    with pytest.raises(RunError, match=r"tcp://127\.0\.0\.1:9: no answer within 0\.3 s.*dask scheduler"):
+        connect_address("tcp://127.0.0.1:9", timeout_seconds=0.3)
+    for address in ("nonsense", "http://10.0.0.1"):
+        with pytest.raises(OptionError, match="an address such as tcp://"):
+            cm.connect(address)
+
+
+def test_a_run_that_nobody_waits_for_leaves_no_process(town: Path, here: Path) -> None:
+    (here / "script.py").write_text(
+        f"import psutil, citymesh_dask as cm\n"
+        f"if __name__ == '__main__':\n"
+        f"    inputs = dict(points='{town}/town.laz', n_workers=1, progress=False)\n"
+        f"    run = cm.build_city_mesh('{town}/town.gpkg', 'out.zarr', **inputs)\n"
+        f"    print(*[child.pid for child in psutil.Process().children(recursive=True)])\n"
+    )
+    ended = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=100)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    pids = [int(text) for text in ended.stdout.split()]
+    assert pids
+    end = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
