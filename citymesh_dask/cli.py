@@ -191,7 +191,7 @@ def _mesh_facts(mesh: CityMesh) -> dict[str, Any]:
 
 
 def _run_check(given: argparse.Namespace) -> int:
-    from .pipelines.check import check_store
+    from .pipelines.checking.check import check_store
 
     report = check_store(given.store)
     _say(report.describe())

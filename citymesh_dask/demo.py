@@ -16,7 +16,7 @@ from .batch import finish_run, load_jobs, mesh_summary, start_job
 from .config import RunSettings
 from .errors import CheckError, OutputError
 from .options import CityOptions
-from .pipelines.check import check_store
+from .pipelines.checking.check import check_store
 from .pipelines.export import export_store
 from .report import report_path
 from .sample_city.landscape import SampleCity

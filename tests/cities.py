@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .conftest import city_data
+from tests.conftest import city_data
 
 Inputs = dict[str, Any]
 

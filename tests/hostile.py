@@ -15,9 +15,8 @@ import pytest
 import shapely
 
 from citymesh_dask import cli
-
-from .ground_samples import write_raster
-from .vector_samples import write_vectors
+from tests.ground_samples import write_raster
+from tests.vector_samples import write_vectors
 
 RD = "EPSG:28992"
 BOX = (1000, 2000, 1060, 2040)

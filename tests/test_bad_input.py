@@ -16,12 +16,11 @@ import shapely
 import citymesh_dask as cm
 from citymesh_dask import cli
 from citymesh_dask.errors import InputError, OptionError, OutputError, PlanError, StoreError
-from citymesh_dask.pipelines.check import check_store
+from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.store.city_store import open_store
-
-from .builders import block_store
-from .hostile import HOUSES, assert_one_message, command, cut, refused, results, write_cloud, write_town, zeroed
-from .vector_samples import write_vectors
+from tests.builders import block_store
+from tests.hostile import HOUSES, assert_one_message, command, cut, refused, results, write_cloud, write_town, zeroed
+from tests.vector_samples import write_vectors
 
 Captured = pytest.CaptureFixture[str]
 FOOTPRINTS, POINTS = "--footprints {town}/town.gpkg", "--points {town}/town.laz"

@@ -10,7 +10,7 @@ import pytest
 import citymesh_dask as cm
 from citymesh_dask.batch import finish_run, load_jobs, run_config, start_job
 from citymesh_dask.errors import ConfigError, InputMissingError
-from citymesh_dask.pipelines.check import check_store
+from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.sample_city.landscape import SampleCity
 from citymesh_dask.sample_city.survey_files import write_footprints, write_terrain
 

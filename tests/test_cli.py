@@ -29,10 +29,9 @@ from citymesh_dask.errors import (
     RunError,
     StoreError,
 )
-from citymesh_dask.geometry.colours import COLOURINGS
+from citymesh_dask.geometry.drawing.colours import COLOURINGS
 from citymesh_dask.options import CityOptions
-
-from .builders import block_store
+from tests.builders import block_store
 
 Captured = pytest.CaptureFixture[str]
 
@@ -224,7 +223,7 @@ def test_check_and_info(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_check_of_a_torn_mesh_fails(tmp_path: Path, capsys: Captured) -> None:
-    from .builders import block_city, write_store
+    from tests.builders import block_city, write_store
 
     mesh = block_city()
     mesh["faces"] = mesh["faces"].copy()

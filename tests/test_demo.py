@@ -20,7 +20,7 @@ from citymesh_dask.config import load_config
 from citymesh_dask.demo import generate_demo, run_demo
 from citymesh_dask.errors import OutputError
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.check import check_store
+from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.sample_city.landscape import SampleCity
 
 ROOT = Path(__file__).parents[1]

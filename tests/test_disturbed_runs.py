@@ -21,11 +21,10 @@ from citymesh_dask import cli
 from citymesh_dask.engine.cluster import connect_address
 from citymesh_dask.engine.signals import signals_held_back
 from citymesh_dask.errors import OptionError, RunError
-from citymesh_dask.pipelines.check import check_store
+from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city import meshes
 from citymesh_dask.pipelines.city.resume import writers
-
-from .hostile import assert_one_message, refused, results, write_town
+from tests.hostile import assert_one_message, refused, results, write_town
 
 Captured = pytest.CaptureFixture[str]
 

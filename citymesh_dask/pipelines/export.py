@@ -1,6 +1,6 @@
 """A finished store to one file: VTU, PLY, OBJ, STL or a picture, in pieces and bounded memory.
 
-The bytes of a format belong to `citymesh_dask.formats.surface`, pixels to `citymesh_dask.geometry.drawing`;
+The bytes of a format belong to `citymesh_dask.formats.surface`, pixels to `citymesh_dask.geometry.drawing.drawing`;
 here stand the table of extensions, the care for the output file and the walk over the store.
 """
 
@@ -23,9 +23,9 @@ from ..formats.surface import SURFACE_FORMATS
 from ..formats.surface.source import CornerReader, read_pieces
 from ..formats.surface.stl import local_origin
 from ..formats.whole_file import check_disk, check_target, finished_file
-from ..geometry.camera import View
-from ..geometry.colours import EARTH, Colouring
-from ..geometry.drawing import Canvas
+from ..geometry.drawing.camera import View
+from ..geometry.drawing.colours import EARTH, Colouring
+from ..geometry.drawing.drawing import Canvas
 from ..store.city_store import CityStore, open_store
 from ..store.schema import FACE_CHUNK_ROWS
 

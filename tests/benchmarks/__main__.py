@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import figures_of_cleaning, figures_of_demo, figures_of_runs, figures_of_startup, figures_of_tiles
-from .figures import FULL, QUICK, Figure, Scale, table
+from tests.benchmarks import figures_of_cleaning, figures_of_demo, figures_of_runs, figures_of_startup, figures_of_tiles
+from tests.benchmarks.figures import FULL, QUICK, Figure, Scale, table
 
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "startup": figures_of_startup.measure,

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
-from citymesh_dask.geometry.extrusion import extrude_tile
-from citymesh_dask.geometry.meshing import mesh_constraints
-
-from ..geometry.scenes import Hills, Scene, make_scene, turned
+from citymesh_dask.geometry.meshing.extrusion import extrude_tile
+from citymesh_dask.geometry.meshing.meshing import mesh_constraints
+from tests.geometry.scenes import Hills, Scene, make_scene, turned
 
 if sys.platform != "win32":
     import resource

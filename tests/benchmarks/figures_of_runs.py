@@ -20,10 +20,9 @@ from citymesh_dask.engine.ledger import Receipt
 from citymesh_dask.engine.memory import RESERVED_BYTES
 from citymesh_dask.facts import RunFacts
 from citymesh_dask.store.manifest import ReceiptFolder
-
-from .figures import TINY, Figure, Scale, skipped
-from .merging_memory import largest_merge
-from .sample import KEPT, SOURCES, city_inputs, sample_city
+from tests.benchmarks.figures import TINY, Figure, Scale, skipped
+from tests.benchmarks.merging_memory import largest_merge
+from tests.benchmarks.sample import KEPT, SOURCES, city_inputs, sample_city
 
 WORKERS = 2
 RAW_BYTES_PER_FACE = 32

@@ -23,8 +23,7 @@ from citymesh_dask.pipelines.city.plan import city_job, plan_city
 from citymesh_dask.pipelines.city.survey import Survey
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import Domain
-
-from .figures import TINY, Figure, Scale
+from tests.benchmarks.figures import TINY, Figure, Scale
 
 HEAVY = ("dask", "distributed", "zarr", "numba", "numpy")
 _HELP = "import sys; from citymesh_dask.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"

@@ -19,9 +19,9 @@ from rasterio.transform import from_origin
 
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.memory import measure_peak
-from citymesh_dask.geometry.extrusion import extrude_tile
-from citymesh_dask.geometry.meshing import mesh_constraints
-from citymesh_dask.geometry.seams import tile_constraints
+from citymesh_dask.geometry.meshing.extrusion import extrude_tile
+from citymesh_dask.geometry.meshing.meshing import mesh_constraints
+from citymesh_dask.geometry.seams.seams import tile_constraints
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.cleaning import read_outlines
 from citymesh_dask.pipelines.city.ground import read_height_field
@@ -32,13 +32,12 @@ from citymesh_dask.pipelines.city.pieces import read_pieces
 from citymesh_dask.pipelines.city.plan import city_job, plan_city
 from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
 from citymesh_dask.tiles import MESH_UNITS
-
-from ..conftest import DATA
-from ..pipelines.city_runs import grid
-from . import prototype, prototype_tiles
-from .figures import TINY, Figure, Scale, skipped
-from .prototype_tiles import Outlined
-from .sample import KEPT, sample_city
+from tests.benchmarks import prototype, prototype_tiles
+from tests.benchmarks.figures import TINY, Figure, Scale, skipped
+from tests.benchmarks.prototype_tiles import Outlined
+from tests.benchmarks.sample import KEPT, sample_city
+from tests.conftest import DATA
+from tests.pipelines.city_runs import grid
 
 TARGET = 0.8
 SIZES = ((10.0, 5.0), (1.0, 1.0))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numba
 
-from .sample import KEPT
+from tests.benchmarks.sample import KEPT
 
 HOME = Path(os.environ.get("CITYMESH_PROTOTYPE") or Path(__file__).parents[3] / "shared" / "prototype")
 ABSENT = f"the prototype is not at {HOME} (set CITYMESH_PROTOTYPE)"

@@ -11,9 +11,8 @@ import pytest
 
 from citymesh_dask.errors import InputError, InputMissingError
 from citymesh_dask.formats.lidar import PointSource, read_points, survey_points
-
-from ..conftest import city_data
-from ..ground_samples import write_points
+from tests.conftest import city_data
+from tests.ground_samples import write_points
 
 N_POINTS = 130_000  # more than two LAZ chunks of 50,000
 

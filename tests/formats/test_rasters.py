@@ -11,9 +11,8 @@ from rasterio.transform import Affine
 
 from citymesh_dask.errors import InputError, InputMissingError
 from citymesh_dask.formats.rasters import read_window, survey_raster
-
-from ..conftest import city_data
-from ..ground_samples import write_raster
+from tests.conftest import city_data
+from tests.ground_samples import write_raster
 
 
 def test_rows_go_north_and_cells_need_not_be_square(tmp_path: Path):

@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.errors import CheckError
-from citymesh_dask.geometry.boundary import MergedBoundary, SeamFault, close_rim, merge_boundaries
-from citymesh_dask.geometry.edges import tile_edges
-from citymesh_dask.geometry.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
+from citymesh_dask.geometry.joining.boundary import MergedBoundary, SeamFault, close_rim, merge_boundaries
+from citymesh_dask.geometry.joining.edges import tile_edges
+from citymesh_dask.geometry.joining.numbering import (
+    owned_ranks,
+    owned_tail,
+    owner_tiles,
+    tail_ids,
+    tail_rows,
+    vertex_offsets,
+)
 from citymesh_dask.mesh import TERRAIN_LEVEL, Boundary
 from citymesh_dask.store.chunks import Array
 

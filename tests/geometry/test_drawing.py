@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from citymesh_dask.errors import OptionError
-from citymesh_dask.geometry.camera import View, fit_projection, viewing_axes
-from citymesh_dask.geometry.colours import EARTH, ROOF, TERRAIN, WALL, Colouring, height_ramp
-from citymesh_dask.geometry.drawing import Canvas
+from citymesh_dask.geometry.drawing.camera import View, fit_projection, viewing_axes
+from citymesh_dask.geometry.drawing.colours import EARTH, ROOF, TERRAIN, WALL, Colouring, height_ramp
+from citymesh_dask.geometry.drawing.drawing import Canvas
 
 Corners = npt.NDArray[np.float64]
 BOX = np.array([[0.0, 0.0, 0.0], [40.0, 40.0, 10.0]])

@@ -7,13 +7,12 @@ import numpy.typing as npt
 import pytest
 
 from citymesh_dask.errors import RunError
-from citymesh_dask.geometry.extrusion import TileSurface, extrude_tile
-from citymesh_dask.geometry.meshing import PlanarMesh, mesh_constraints
+from citymesh_dask.geometry.meshing.extrusion import TileSurface, extrude_tile
+from citymesh_dask.geometry.meshing.meshing import PlanarMesh, mesh_constraints
 from citymesh_dask.mesh import LEVELS_PER_METRE, TERRAIN_LEVEL, TileMesh
 from citymesh_dask.outlines import GROUND
 from citymesh_dask.tiles import MESH_UNITS
-
-from .scenes import Hills, Scene, join, make_scene, open_edges, rectangle, turned
+from tests.geometry.scenes import Hills, Scene, join, make_scene, open_edges, rectangle, turned
 
 ORIGIN = (155_000, 463_000)
 N_ROWS = 1000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve
 
-from citymesh_dask.geometry.filling import (
+from citymesh_dask.geometry.terrain.filling import (
     RELAXATION_PASSES,
     VOID,
     cells_inside,
@@ -20,7 +20,7 @@ from citymesh_dask.geometry.filling import (
     push_all,
     smooth,
 )
-from citymesh_dask.geometry.terrain import TerrainLattice
+from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 
 
 def holey(seed: int, rows: int, cols: int, share: float) -> np.ndarray:

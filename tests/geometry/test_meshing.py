@@ -10,14 +10,13 @@ import numpy.typing as npt
 import pytest
 
 from citymesh_dask.errors import RunError
-from citymesh_dask.geometry.lattice_fill import UNOWNED, fill_lattice
-from citymesh_dask.geometry.mending import FIXED, FREE, ON_PIECE, mend_triangles
-from citymesh_dask.geometry.meshing import PlanarMesh, mesh_constraints
+from citymesh_dask.geometry.meshing.lattice_fill import UNOWNED, fill_lattice
+from citymesh_dask.geometry.meshing.mending import FIXED, FREE, ON_PIECE, mend_triangles
+from citymesh_dask.geometry.meshing.meshing import PlanarMesh, mesh_constraints
 from citymesh_dask.outlines import GROUND, Constraints
 from citymesh_dask.tiles import MESH_UNITS
-
-from ..benchmarks.bench_meshing import measure
-from .scenes import Scene, make_scene, open_edges, rectangle, turned
+from tests.benchmarks.bench_meshing import measure
+from tests.geometry.scenes import Scene, make_scene, open_edges, rectangle, turned
 
 Array = npt.NDArray[np.float64]
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citymesh_dask.geometry.diagnosis import Fault, diagnose
-from citymesh_dask.geometry.face_measures import DEGENERATE, INVERTED, MISMARKED, FaceMeasures, measure_faces
-from citymesh_dask.geometry.fans import CLOSED, DOUBTFUL, OPEN, UNUSED, trace_fans
-from citymesh_dask.geometry.intervals import expand_intervals, gaps, merge_intervals, to_intervals
-from citymesh_dask.geometry.proof import PieceProof, combine_proofs, find_suspects, number_piece, prove_piece
+from citymesh_dask.geometry.proof.diagnosis import Fault, diagnose
+from citymesh_dask.geometry.proof.face_measures import DEGENERATE, INVERTED, MISMARKED, FaceMeasures, measure_faces
+from citymesh_dask.geometry.proof.fans import CLOSED, DOUBTFUL, OPEN, UNUSED, trace_fans
+from citymesh_dask.geometry.proof.intervals import expand_intervals, gaps, merge_intervals, to_intervals
+from citymesh_dask.geometry.proof.proof import PieceProof, combine_proofs, find_suspects, number_piece, prove_piece
 from citymesh_dask.store.chunks import Array
 
 

@@ -8,8 +8,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citymesh_dask.geometry.histograms import height_bins, histogram_of, merge_histograms, percentiles
-from citymesh_dask.geometry.roofs import (
+from citymesh_dask.geometry.terrain.histograms import height_bins, histogram_of, merge_histograms, percentiles
+from citymesh_dask.geometry.terrain.roofs import (
     cells_in_parts,
     inner_points,
     part_boxes,

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.errors import RunError
-from citymesh_dask.geometry import subdivision
 from citymesh_dask.geometry.cleaning.cleaning import clean_groups
 from citymesh_dask.geometry.cleaning.linking import group_labels, link_parts
-from citymesh_dask.geometry.cocircular import break_ties
-from citymesh_dask.geometry.domain_frame import subdivide_frame
-from citymesh_dask.geometry.fillers import filler_points, filler_spacing
-from citymesh_dask.geometry.location import label_at
-from citymesh_dask.geometry.piece_sets import join_pieces, pieces_in_window
-from citymesh_dask.geometry.seams import tile_constraints, window_of
-from citymesh_dask.geometry.subdivision import subdivide
+from citymesh_dask.geometry.pieces import subdivision
+from citymesh_dask.geometry.pieces.domain_frame import subdivide_frame
+from citymesh_dask.geometry.pieces.piece_sets import join_pieces, pieces_in_window
+from citymesh_dask.geometry.pieces.subdivision import subdivide
+from citymesh_dask.geometry.seams.cocircular import break_ties
+from citymesh_dask.geometry.seams.fillers import filler_points, filler_spacing
+from citymesh_dask.geometry.seams.location import label_at
+from citymesh_dask.geometry.seams.seams import tile_constraints, window_of
 from citymesh_dask.outlines import BEYOND, GROUND, Constraints, Outlines, Parts, Pieces
 from citymesh_dask.tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box, Domain, Tiling
 from tests.conftest import city_data
@@ -223,7 +223,7 @@ def test_tile_lines_through_vertices_and_along_walls(scene) -> None:
 
 def test_without_tie_breaking_neighbours_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scene is a real test of the ties: without the rule its tiles do not fit."""
-    monkeypatch.setattr("citymesh_dask.geometry.coarse.break_ties", lambda *arrays, **rest: 0)
+    monkeypatch.setattr("citymesh_dask.geometry.seams.coarse.break_ties", lambda *arrays, **rest: 0)
     outlines, frame = alleys()
     pieces = pieces_of(outlines, frame)
     broken = 0

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.errors import CheckError
-from citymesh_dask.geometry.boundary import merge_boundaries
-from citymesh_dask.geometry.edges import tile_edges
-from citymesh_dask.geometry.solid import close_solid
+from citymesh_dask.geometry.joining.boundary import merge_boundaries
+from citymesh_dask.geometry.joining.edges import tile_edges
+from citymesh_dask.geometry.joining.solid import close_solid
 from citymesh_dask.mesh import BASE_MARKER, SIDE_MARKER, TERRAIN_LEVEL, Boundary
 from citymesh_dask.store.chunks import Array
 from citymesh_dask.tiles import MESH_UNITS, Domain

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citymesh_dask.geometry import subdivision
-from citymesh_dask.geometry.domain_frame import frame_reach, subdivide_frame
 from citymesh_dask.geometry.keys import unique_points
-from citymesh_dask.geometry.outline_groups import edges_near, group_boxes, select_groups
-from citymesh_dask.geometry.outline_measures import measure_outlines
-from citymesh_dask.geometry.piece_sets import join_pieces, pieces_in_window
-from citymesh_dask.geometry.segment_grid import any_near, segment_grid
-from citymesh_dask.geometry.subdivision import final_limits, reach_of_features, subdivide
-from citymesh_dask.geometry.terrain import HeightField, TerrainLattice
+from citymesh_dask.geometry.pieces import subdivision
+from citymesh_dask.geometry.pieces.domain_frame import frame_reach, subdivide_frame
+from citymesh_dask.geometry.pieces.outline_groups import edges_near, group_boxes, select_groups
+from citymesh_dask.geometry.pieces.outline_measures import measure_outlines
+from citymesh_dask.geometry.pieces.piece_sets import join_pieces, pieces_in_window
+from citymesh_dask.geometry.pieces.segment_grid import any_near, segment_grid
+from citymesh_dask.geometry.pieces.subdivision import final_limits, reach_of_features, subdivide
+from citymesh_dask.geometry.terrain.terrain import HeightField, TerrainLattice
 from citymesh_dask.outlines import BEYOND, GROUND, Outlines, Pieces
 from citymesh_dask.tiles import MESH_UNITS, OUTLINE_UNITS, Box
 from tests.outline_scenes import Ring, metre_frame, outlines_of_rings, square

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
-from citymesh_dask.geometry.cell_sums import CellSums, block_means, cell_keys, gather_points, merge_sums
-from citymesh_dask.geometry.filling import VOID
-from citymesh_dask.geometry.terrain import HeightField, TerrainLattice
+from citymesh_dask.geometry.terrain.cell_sums import CellSums, block_means, cell_keys, gather_points, merge_sums
+from citymesh_dask.geometry.terrain.filling import VOID
+from citymesh_dask.geometry.terrain.terrain import HeightField, TerrainLattice
 from citymesh_dask.tiles import Domain
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from citymesh_dask.geometry.terrain import BLOCK, TerrainLattice
+from citymesh_dask.geometry.terrain.terrain import BLOCK, TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.footprints import read_footprints
 from citymesh_dask.pipelines.city.ground import ground_stages

@@ -16,19 +16,18 @@ from rasterio import Affine
 from citymesh_dask.engine.cluster import LocalExecutor
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.run import Run
-from citymesh_dask.pipelines.check import check_store
+from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city.cleaning import read_outlines
 from citymesh_dask.pipelines.city.finish import seal_store
 from citymesh_dask.pipelines.city.job import CityJob, save_job
 from citymesh_dask.pipelines.city.plan import plan_city
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import MESH_PER_OUTLINE, Domain, Tiling
-
-from ..adversarial_scenes import SIDE
-from ..oracle import building_measures, judge, load
-from ..vector_samples import write_vectors
-from .city_runs import Tiler, build, grid
-from .test_city import check_table
+from tests.adversarial_scenes import SIDE
+from tests.oracle import building_measures, judge, load
+from tests.pipelines.city_runs import Tiler, build, grid
+from tests.pipelines.test_city import check_table
+from tests.vector_samples import write_vectors
 
 Array = npt.NDArray[Any]
 Height = Callable[[Array, Array], Array]

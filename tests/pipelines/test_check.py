@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from citymesh_dask.errors import StoreError
-from citymesh_dask.geometry.boundary import close_rim, merge_boundaries
-from citymesh_dask.geometry.edges import tile_edges
-from citymesh_dask.geometry.numbering import owned_tail, tail_rows, vertex_offsets
-from citymesh_dask.geometry.solid import close_solid
+from citymesh_dask.geometry.joining.boundary import close_rim, merge_boundaries
+from citymesh_dask.geometry.joining.edges import tile_edges
+from citymesh_dask.geometry.joining.numbering import owned_tail, tail_rows, vertex_offsets
+from citymesh_dask.geometry.joining.solid import close_solid
 from citymesh_dask.mesh import TERRAIN_LEVEL, Boundary
-from citymesh_dask.pipelines.check import check_piece, check_store, combine_proofs, face_pieces, plan_check
-from citymesh_dask.pipelines.check_report import CheckReport, Place, Problem
+from citymesh_dask.pipelines.checking.check import check_piece, check_store, combine_proofs, face_pieces, plan_check
+from citymesh_dask.pipelines.checking.report import CheckReport, Place, Problem
 from citymesh_dask.store.chunks import Array, create_array
 from citymesh_dask.store.city_store import CHUNK_ROWS, open_store, write_arrays, write_attributes, write_table
 from citymesh_dask.store.scratch import Scratch

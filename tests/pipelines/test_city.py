@@ -10,10 +10,9 @@ import pytest
 
 import citymesh_dask as cm
 from citymesh_dask.outcomes import MEANINGS
-
-from ..cities import CITIES, bengaluru
-from ..oracle import building_measures, judge, load
-from .city_runs import build, grid
+from tests.cities import CITIES, bengaluru
+from tests.oracle import building_measures, judge, load
+from tests.pipelines.city_runs import build, grid
 
 TILINGS = {"1": grid(1, 1), "4": grid(2, 2, shift=7.3), "15": grid(5, 3, shift=-3.1), "16": grid(4, 4, shift=1.7)}
 

@@ -11,13 +11,13 @@ import shapely
 from shapely import box
 
 import citymesh_dask as cm
-from citymesh_dask.geometry import seams, subdivision
+from citymesh_dask.geometry.pieces import subdivision
+from citymesh_dask.geometry.seams import seams
 from citymesh_dask.store.city_store import open_store
-
-from ..adversarial_scenes import SCENES, SIDE, checkerboard, hollow, lattice, mixed
-from ..oracle import load
-from .city_runs import build
-from .scene_runs import (
+from tests.adversarial_scenes import SCENES, SIDE, checkerboard, hollow, lattice, mixed
+from tests.oracle import load
+from tests.pipelines.city_runs import build
+from tests.pipelines.scene_runs import (
     ORIGIN,
     ROOFS,
     Array,

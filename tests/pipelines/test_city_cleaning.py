@@ -17,7 +17,7 @@ from citymesh_dask.geometry.cleaning.checking import check_outlines as check_dis
 from citymesh_dask.geometry.cleaning.linking import part_boxes
 from citymesh_dask.geometry.cleaning.part_sets import join_parts
 from citymesh_dask.geometry.polygons import prepare_footprints
-from citymesh_dask.geometry.terrain import TerrainLattice
+from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outcomes import Outcome
 from citymesh_dask.outlines import Outlines, Parts

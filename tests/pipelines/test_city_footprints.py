@@ -14,7 +14,7 @@ import shapely
 import zarr
 
 from citymesh_dask.errors import InputError
-from citymesh_dask.geometry.terrain import TerrainLattice
+from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outcomes import Outcome
 from citymesh_dask.outlines import Parts

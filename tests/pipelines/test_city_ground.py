@@ -12,7 +12,7 @@ import shapely
 from rasterio.transform import Affine
 
 from citymesh_dask.errors import InputError
-from citymesh_dask.geometry.filling import VOID, fill_top, smooth
+from citymesh_dask.geometry.terrain.filling import VOID, fill_top, smooth
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.evidence import Evidence
 from citymesh_dask.pipelines.city.footprints import read_footprints
@@ -20,10 +20,9 @@ from citymesh_dask.pipelines.city.ground import read_height_field
 from citymesh_dask.pipelines.city.job import CityJob, save_job
 from citymesh_dask.pipelines.city.sampling import sample_points
 from citymesh_dask.pipelines.city.survey import CityInputs
-
-from ..ground_samples import write_points, write_raster
-from ..vector_samples import write_vectors
-from .ground_builders import ground_job, roofs, run_ground, whole_terrain
+from tests.ground_samples import write_points, write_raster
+from tests.pipelines.ground_builders import ground_job, roofs, run_ground, whole_terrain
+from tests.vector_samples import write_vectors
 
 X, Y = 1000.0, 2000.0
 RD = CityOptions(crs="EPSG:28992")

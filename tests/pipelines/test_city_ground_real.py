@@ -17,9 +17,8 @@ from citymesh_dask.pipelines.city.evidence import Evidence
 from citymesh_dask.pipelines.city.ground import read_height_field
 from citymesh_dask.pipelines.city.job import CityJob
 from citymesh_dask.pipelines.city.survey import CityInputs
-
-from ..conftest import city_data
-from .ground_builders import ground_job, roofs, run_ground, whole_terrain
+from tests.conftest import city_data
+from tests.pipelines.ground_builders import ground_job, roofs, run_ground, whole_terrain
 
 RD = CityOptions(crs="EPSG:28992")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from citymesh_dask.geometry.domain_frame import subdivide_frame as subdivide_sides
-from citymesh_dask.geometry.outline_groups import group_boxes, select_groups
-from citymesh_dask.geometry.piece_sets import join_pieces
-from citymesh_dask.geometry.seams import tile_constraints, window_of
-from citymesh_dask.geometry.subdivision import subdivide
-from citymesh_dask.geometry.terrain import TerrainLattice
+from citymesh_dask.geometry.pieces.domain_frame import subdivide_frame as subdivide_sides
+from citymesh_dask.geometry.pieces.outline_groups import group_boxes, select_groups
+from citymesh_dask.geometry.pieces.piece_sets import join_pieces
+from citymesh_dask.geometry.pieces.subdivision import subdivide
+from citymesh_dask.geometry.seams.seams import tile_constraints, window_of
+from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outlines import Outlines, Pieces
 from citymesh_dask.pipelines.city.job import CityJob, save_job

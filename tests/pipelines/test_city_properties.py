@@ -13,13 +13,12 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from citymesh_dask.geometry import subdivision
+from citymesh_dask.geometry.pieces import subdivision
 from citymesh_dask.pipelines.city import cleaning, part_reading, plan, samples
 from citymesh_dask.pipelines.city import job as jobs
-
-from ..oracle import load
-from ..strategies import EXTENT, city_options, footprints, tilings
-from .scene_runs import ORIGIN, Scene, build_scene, mesh_again, write_scene
+from tests.oracle import load
+from tests.pipelines.scene_runs import ORIGIN, Scene, build_scene, mesh_again, write_scene
+from tests.strategies import EXTENT, city_options, footprints, tilings
 
 BOUNDS = [None, None, (0.37, 0.123, 63.1, 60.777), (-10.0, -5.5, 70.25, 66.0)]
 DIVIDED = [(20_000, 500.0), (20_000, 500.0), (6, 500.0), (20_000, 10.0)]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ..cities import CITIES
-from ..conftest import city_data
-from ..oracle import judge, load
-from .city_runs import build
+from tests.cities import CITIES
+from tests.conftest import city_data
+from tests.oracle import judge, load
+from tests.pipelines.city_runs import build
 
 
 def reference_heights() -> dict[str, tuple[float, float]]:

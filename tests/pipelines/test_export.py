@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from citymesh_dask.errors import OptionError, OutputError, StoreError
-from citymesh_dask.geometry.camera import View
+from citymesh_dask.geometry.drawing.camera import View
 from citymesh_dask.pipelines.export import EXTENSIONS, Picture, draw_store, export_store
 from citymesh_dask.store.city_store import open_store
 from tests.builders import block_store

@@ -18,8 +18,7 @@ from citymesh_dask.store.bundles import (
     write_bundle,
 )
 from citymesh_dask.store.scratch import DAMAGE_MARK, Scratch
-
-from .test_chunks import ARRAYS
+from tests.store.test_chunks import ARRAYS
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7, 100, 5000])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from ...engine.tree import tree_levels
-from ...geometry.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
+from ...geometry.joining.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
 from ...outlines import Int32, Int64
 from ...store.chunks import Array
 from ...store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk

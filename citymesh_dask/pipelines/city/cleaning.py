@@ -19,7 +19,7 @@ from ...geometry.cleaning.fates import Fates
 from ...geometry.cleaning.linking import group_labels
 from ...geometry.cleaning.linking import link_parts as find_links
 from ...geometry.cleaning.part_sets import starts_of
-from ...geometry.outline_groups import boxes_meet, group_boxes, select_groups
+from ...geometry.pieces.outline_groups import boxes_meet, group_boxes, select_groups
 from ...outlines import Bool, Int64, Outlines
 from ...tiles import OUTLINE_UNITS, Box, Domain, morton_code
 from .job import CityJob, load_job

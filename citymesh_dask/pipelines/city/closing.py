@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.tree import tree_levels
-from ...geometry.boundary import close_rim, merge_boundaries, merge_defects
-from ...geometry.solid import close_solid
+from ...geometry.joining.boundary import close_rim, merge_boundaries, merge_defects
+from ...geometry.joining.solid import close_solid
 from ...mesh import Boundary
 from ...store.chunks import Array
 from .job import CityJob, load_job

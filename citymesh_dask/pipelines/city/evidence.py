@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...geometry.histograms import BINS_PER_METRE, Histogram, merge_histograms, percentiles
+from ...geometry.terrain.histograms import BINS_PER_METRE, Histogram, merge_histograms, percentiles
 from .job import CityJob, load_job
 from .samples import points_group, read_histogram, surface_blocks, surface_group
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from ...engine.plan import Stage, TaskFunction, numbered_stage
 from ...errors import InputError
 from ...formats.rasters import RasterSource, read_window
-from ...geometry import filling
-from ...geometry.cell_sums import block_means
-from ...geometry.filling import VOID
-from ...geometry.terrain import HeightField, Span, TerrainLattice
+from ...geometry.terrain import filling
+from ...geometry.terrain.cell_sums import block_means
+from ...geometry.terrain.filling import VOID
+from ...geometry.terrain.terrain import HeightField, Span, TerrainLattice
 from ...tiles import OUTLINE_UNITS
 from .evidence import roof_evidence
 from .job import CityJob, load_job

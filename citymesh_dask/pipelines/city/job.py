@@ -11,7 +11,7 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...geometry.terrain import TerrainLattice
+from ...geometry.terrain.terrain import TerrainLattice
 from ...options import CityOptions
 from ...store.scratch import Scratch
 from ...tiles import Domain, Tiling

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries
-from ...geometry.extrusion import TileSurface, extrude_tile
-from ...geometry.meshing import mesh_constraints
-from ...geometry.seams import tile_constraints
+from ...geometry.joining.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries
+from ...geometry.meshing.extrusion import TileSurface, extrude_tile
+from ...geometry.meshing.meshing import mesh_constraints
+from ...geometry.seams.seams import tile_constraints
 from ...mesh import Boundary, Quality, TileMesh
 from ...outlines import Constraints, Int32
 from ...store.chunks import Array

@@ -1,7 +1,7 @@
 """Tasks that cut outlines and the frame into pieces, and the window of pieces that a tile needs.
 
-Files and groups only; the geometry is in `citymesh_dask.geometry.subdivision`,
-`citymesh_dask.geometry.domain_frame` and `citymesh_dask.geometry.outline_measures`.
+Files and groups only; the geometry is in `citymesh_dask.geometry.pieces.subdivision`,
+`citymesh_dask.geometry.pieces.domain_frame` and `citymesh_dask.geometry.pieces.outline_measures`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.domain_frame import frame_reach, frame_sides
-from ...geometry.domain_frame import subdivide_frame as subdivide_sides
-from ...geometry.outline_groups import boxes_meet, edges_near, group_boxes
-from ...geometry.outline_measures import OutlineMeasures, measure_outlines
-from ...geometry.piece_sets import join_pieces, pieces_in_window
-from ...geometry.seams import window_of
-from ...geometry.subdivision import reach_of_features, subdivide
+from ...geometry.pieces.domain_frame import frame_reach, frame_sides
+from ...geometry.pieces.domain_frame import subdivide_frame as subdivide_sides
+from ...geometry.pieces.outline_groups import boxes_meet, edges_near, group_boxes
+from ...geometry.pieces.outline_measures import OutlineMeasures, measure_outlines
+from ...geometry.pieces.piece_sets import join_pieces, pieces_in_window
+from ...geometry.pieces.subdivision import reach_of_features, subdivide
+from ...geometry.seams.seams import window_of
 from ...outlines import Int64, Outlines, Pieces
 from ...store.scratch import Scratch
 from ...tiles import OUTLINE_UNITS, Box

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...engine.machine import Resources
 from ...engine.plan import Plan, Reduction, Stage, TaskFunction, numbered_stage
-from ...geometry.terrain import TerrainLattice
+from ...geometry.terrain.terrain import TerrainLattice
 from ...options import CityOptions
 from ...store.schema import FACE_CHUNK_ROWS
 from ...store.scratch import Scratch

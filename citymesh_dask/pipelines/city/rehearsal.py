@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.boundary import close_rim, merge_boundaries
 from ...geometry.cleaning.checking import check_outlines
 from ...geometry.cleaning.cleaning import clean_groups
 from ...geometry.cleaning.linking import link_parts
-from ...geometry.domain_frame import subdivide_frame
-from ...geometry.extrusion import extrude_tile
-from ...geometry.meshing import mesh_constraints
-from ...geometry.piece_sets import join_pieces
-from ...geometry.seams import tile_constraints
-from ...geometry.subdivision import subdivide
-from ...geometry.terrain import HeightField, TerrainLattice
+from ...geometry.joining.boundary import close_rim, merge_boundaries
+from ...geometry.meshing.extrusion import extrude_tile
+from ...geometry.meshing.meshing import mesh_constraints
+from ...geometry.pieces.domain_frame import subdivide_frame
+from ...geometry.pieces.piece_sets import join_pieces
+from ...geometry.pieces.subdivision import subdivide
+from ...geometry.seams.seams import tile_constraints
+from ...geometry.terrain.terrain import HeightField, TerrainLattice
 from ...outlines import GROUND, Outlines, Parts
 from ...tiles import OUTLINE_UNITS, Domain
 from .assembly import renumber

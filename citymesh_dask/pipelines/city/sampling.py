@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from ...formats.lidar import PointChunk, PointSource, read_points
 from ...formats.rasters import read_window
-from ...geometry.cell_sums import CellSums, cell_keys, gather_points, merge_sums
-from ...geometry.histograms import Histogram, height_bins, histogram_of, merge_histograms
-from ...geometry.roofs import (
+from ...geometry.terrain.cell_sums import CellSums, cell_keys, gather_points, merge_sums
+from ...geometry.terrain.histograms import Histogram, height_bins, histogram_of, merge_histograms
+from ...geometry.terrain.roofs import (
     cells_in_parts,
     cells_of_span,
     inner_points,
@@ -27,7 +27,7 @@ from ...geometry.roofs import (
     points_in_parts,
     select_parts,
 )
-from ...geometry.terrain import Span, TerrainLattice
+from ...geometry.terrain.terrain import Span, TerrainLattice
 from ...outlines import Parts
 from ...tiles import OUTLINE_UNITS
 from .job import CityJob, PointRange, load_job

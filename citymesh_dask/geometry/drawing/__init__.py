@@ -1,0 +1,1 @@
+"""Pictures of a mesh, drawn in pieces without any library for graphics."""

@@ -1,0 +1,1 @@
+"""Planar triangles of one tile, and their extrusion to ground, walls and roofs."""

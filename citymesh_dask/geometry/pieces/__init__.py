@@ -1,0 +1,1 @@
+"""Outlines cut into pieces that no tile cuts again."""

@@ -1,0 +1,1 @@
+"""Whether a mesh is closed, from its faces alone, piece by piece."""

@@ -1,0 +1,1 @@
+"""A finished store is read back and proved."""
