@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from citymesh_dask.demo import generate_demo
+from citymesh_dask.sample_city.survey_files import CRS
 from tests.conftest import city_data
 
 Inputs = dict[str, Any]
@@ -96,7 +98,7 @@ def bengaluru(folder: Path) -> Inputs:
     """10,724 messy footprints without heights on a made-up terrain."""
     import numpy as np
     import rasterio
-    from rasterio.transform import from_origin
+    from rasterio.transform import Affine
 
     footprints = city_data("footprints_bengaluru_osm", "BuildingFootprintsOSM.gpkg")
     import pyogrio
@@ -108,6 +110,24 @@ def bengaluru(folder: Path) -> Inputs:
     heights = 900 + 8 * np.sin(x / 173) * np.cos(y / 131) + 2 * np.sin(x / 31 + y / 47)
     path = folder / "terrain.tif"
     profile = {"driver": "GTiff", "width": cols, "height": rows, "count": 1, "dtype": "float32", "crs": "EPSG:32643"}
-    with rasterio.open(path, "w", transform=from_origin(west, north, 5, 5), **profile) as file:
+    with rasterio.open(path, "w", transform=Affine(5, 0, west, 0, -5, north), **profile) as file:
         file.write(heights.astype("float32"), 1)
     return {"footprints": footprints, "terrain": path, "default_height": 7.0}
+
+
+def demo(folder: Path) -> Inputs:
+    """The sample city of the package, from its laser returns."""
+    generate_demo(folder, tell=lambda line: None)
+    return {"footprints": folder / "footprints.gpkg", "points": str(folder / "points" / "*.laz"), "crs": CRS}
+
+
+MADE: dict[str, Callable[[Path], Inputs]] = {"bengaluru": bengaluru, "demo": demo}
+"""Cities of which a part must be written first, into a given folder."""
+
+
+def inputs_of(name: str, folder: Path) -> Inputs:
+    """Return the inputs of a city, real or made."""
+    if name not in MADE:
+        return CITIES[name]()
+    folder.mkdir(parents=True, exist_ok=True)
+    return MADE[name](folder)

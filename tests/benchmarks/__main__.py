@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.benchmarks import figures_of_cleaning, figures_of_demo, figures_of_runs, figures_of_startup, figures_of_tiles
-from tests.benchmarks.figures import FULL, QUICK, Figure, Scale, table
+from tests.benchmarks.figures import FULL, QUICK, Figure, table
 
-BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
+BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "startup": figures_of_startup.measure,
     "tile": figures_of_tiles.measure,
     "cleaning": figures_of_cleaning.measure,

@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from distributed import Client
 
@@ -53,7 +52,9 @@ class Sample:
     receipts : list of Receipt
         Those of all tasks.
     wall : float
-        Seconds from the call to the result.
+        Seconds from the call to the finished store.
+    report : float
+        Seconds from there to the result: the report and its picture.
     written : int
         Bytes that this process and the workers wrote; 0 where the system does not tell.
     largest_merge : int
@@ -63,18 +64,13 @@ class Sample:
     facts: RunFacts
     receipts: list[Receipt]
     wall: float
+    report: float
     written: int
     largest_merge: int
 
     def seconds(self, stages: tuple[str, ...]) -> float:
         """Return the working time of all tasks of some stages."""
         return sum(receipt.seconds for receipt in self.receipts if receipt.key.startswith(stages))
-
-    @property
-    def ending(self) -> float:
-        """Seconds from the end of the last task to the result: seal, report with picture."""
-        begun = self.facts.seconds  # taken before the report is written: only a bound
-        return max(self.wall - begun, 0.0)
 
 
 def measure(scale: Scale, folder: Path = KEPT) -> Iterator[Figure]:
@@ -103,10 +99,11 @@ def run_city(client: Client, city: Path, source: str, *, folder: Path) -> Sample
         **city_inputs(city, source), out=out, client=client, progress=False, keep_intermediate=True
     )
     run.result()
-    wall = time.perf_counter() - start
+    whole = time.perf_counter() - start
     written = written_bytes(client) - before
     receipts = ReceiptFolder(str(scratch / "receipts")).all()
-    sample = Sample(run.report, receipts, wall, written, largest_merge(scratch / "job.pickle", run.plan))
+    wall = run.report.seconds
+    sample = Sample(run.report, receipts, wall, whole - wall, written, largest_merge(scratch / "job.pickle", run.plan))
     for path in (out, scratch):
         shutil.rmtree(path, ignore_errors=True)
     return sample
@@ -166,8 +163,8 @@ def _time_figures(sample: Sample, what: str, *, km2: float) -> Iterator[Figure]:
         known += seconds
         yield Figure(f"{what}: {name}", 100 * seconds / (WORKERS * wall), "%", note=f"{seconds:.2f} worker seconds")
     rest = 100 * (1 - known / (WORKERS * wall))
-    note = f"Dask, Python, waiting; {sample.ending:.2f} s of it to write the report with its picture"
-    yield Figure(f"{what}: the rest", rest, "%", 15.0, note=note)
+    yield Figure(f"{what}: the rest", rest, "%", 15.0, note="Dask, Python, waiting")
+    yield Figure(f"{what}: report with its picture", sample.report, "s", note="after the store is finished")
 
 
 def _merging_figures(sample: Sample, what: str) -> Iterator[Figure]:
@@ -187,8 +184,3 @@ def memory_figures(facts: RunFacts, what: str) -> Iterator[Figure]:
             projected = (stage.projected - RESERVED_BYTES) / 2**20
             name = f"{what}: memory of {stage.name} beyond an idle worker"
             yield Figure(name, max(grown, 0.0), "MiB", projected, peak_bytes=stage.peak_memory)
-
-
-def shares(sample: Sample) -> Mapping[str, Any]:
-    """Return the working seconds of every part, by name."""
-    return {name: sample.seconds(stages) for name, stages in PARTS.items()}

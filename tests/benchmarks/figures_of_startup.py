@@ -30,7 +30,7 @@ _HELP = "import sys; from citymesh_dask.cli import main\ntry: main(['--help'])\n
 _LOADED = f"{_HELP}import json; sys.stderr.write(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
 
 
-def measure(scale: Scale) -> Iterator[Figure]:
+def measure(scale: Scale, folder: Path | None = None) -> Iterator[Figure]:
     """Yield the figures of starting."""
     times = [_time_help() for _ in range(2 * scale.repeats + 1)]
     yield Figure("`citymesh --help`", min(times), "s", 0.3, note=f"best of {len(times)} new processes")

@@ -14,59 +14,30 @@ from pathlib import Path
 
 import numcodecs.blosc
 import numpy as np
-import rasterio
-from rasterio.transform import from_origin
 
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.memory import measure_peak
 from citymesh_dask.geometry.meshing.extrusion import extrude_tile
 from citymesh_dask.geometry.meshing.meshing import mesh_constraints
 from citymesh_dask.geometry.seams.seams import tile_constraints
-from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.cleaning import read_outlines
 from citymesh_dask.pipelines.city.ground import read_height_field
 from citymesh_dask.pipelines.city.job import CityJob, load_job, save_job
 from citymesh_dask.pipelines.city.levels import read_levels
 from citymesh_dask.pipelines.city.meshes import mesh_tile, write_tile
 from citymesh_dask.pipelines.city.pieces import read_pieces
-from citymesh_dask.pipelines.city.plan import city_job, plan_city
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
+from citymesh_dask.pipelines.city.plan import plan_city
 from citymesh_dask.tiles import MESH_UNITS
 from tests.benchmarks import prototype, prototype_tiles
 from tests.benchmarks.figures import TINY, Figure, Scale, skipped
 from tests.benchmarks.prototype_tiles import Outlined
-from tests.benchmarks.sample import KEPT, sample_city
-from tests.conftest import DATA
+from tests.benchmarks.sample import KEPT
+from tests.benchmarks.towns import Town, town_job, towns
 from tests.pipelines.city_runs import grid
 
 TARGET = 0.8
 SIZES = ((10.0, 5.0), (1.0, 1.0))
 """Sizes of triangles on the ground and on buildings, metres."""
-
-
-@dataclass(frozen=True)
-class Town:
-    """Footprints that a benchmark meshes, whole inside their domain, on hills of its own.
-
-    Parameters
-    ----------
-    name : str
-        What they are.
-    footprints : Path
-        The file.
-    crs : str
-        Its CRS.
-    height_field : str
-        Attribute with the heights.
-    tiles : int
-        Tiles along an edge.
-    """
-
-    name: str
-    footprints: Path
-    crs: str
-    height_field: str
-    tiles: int
 
 
 @dataclass(frozen=True)
@@ -86,39 +57,23 @@ class Speed:
 def measure(scale: Scale, folder: Path = KEPT) -> Iterator[Figure]:
     """Yield our rate against the prototype's, and that of the defaults."""
     numcodecs.blosc.use_threads = False  # one core is what this is about
-    town = _town(scale, folder)
+    town = towns(scale, folder)[0]
+    tiles = 1 if scale == TINY else 3
     for sizes in SIZES[: 1 if scale == TINY else None]:
         what = f"{town.name}, {sizes[0]:g} m / {sizes[1]:g} m"
         work = folder / f"tile-task-{sizes[0]:g}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        job_path = prepare_job(town, sizes, work)
+        job_path = prepare_job(town, sizes, work, tiles=tiles)
         yield from _compare(what, job_path, sizes, scale=scale)
         yield _defaults(what, job_path, scale)
         shutil.rmtree(work)
 
 
-def _town(scale: Scale, folder: Path) -> Town:
-    lyon = DATA / "city" / "lyon_dtm_bdtopo" / "buildings_lyon1.geojson"
-    if scale != TINY and lyon.exists():
-        return Town("Lyon", lyon, "EPSG:3946", "HAUTEUR", 3)
-    city = sample_city(min(scale.city_m, 1500.0), folder)
-    return Town("sample city", city / "footprints.gpkg", "EPSG:25832", "height", 1 if scale == TINY else 2)
-
-
-def prepare_job(town: Town, sizes: tuple[float, float], work: Path) -> str:
-    """Do everything before the tile tasks and return the path of the job."""
-    options = CityOptions(
-        crs=town.crs, height_field=town.height_field, max_mesh_size=sizes[0], building_mesh_triangle_size=sizes[1]
-    )
-    # without any ground the domain is the box of the footprints and a margin: none of them is clipped
-    alone = survey_city(CityInputs(footprints=str(town.footprints)), replace(options, ground_field=town.height_field))
-    terrain = write_hills(work / "terrain.tif", alone.domain.bounds, town.crs)
-    survey = survey_city(CityInputs(footprints=str(town.footprints), terrain=str(terrain)), options)
-    scratch = work / "scratch"
-    scratch.mkdir()
-    job = city_job(survey, options, out=work / "none.zarr", scratch=scratch, fan_in=8)
-    job = replace(job, tiling=grid(town.tiles, town.tiles)(job.domain))
+def prepare_job(town: Town, sizes: tuple[float, float], work: Path, *, tiles: int) -> str:
+    """Do everything before the tile tasks, ``tiles`` x ``tiles`` of them, and return the path of the job."""
+    options = replace(town.options, max_mesh_size=sizes[0], building_mesh_triangle_size=sizes[1])
+    job = town_job(town, work, options=options, tiler=grid(tiles, tiles))
     job_path = save_job(job)
     for stage in plan_city(job, job_path, Resources(8 << 30, 1)).stages:
         if stage.name == "mesh_tile":
@@ -126,17 +81,6 @@ def prepare_job(town: Town, sizes: tuple[float, float], work: Path) -> str:
         for task in stage.tasks:
             task.call.function(*task.call.arguments)
     return job_path
-
-
-def write_hills(path: Path, bounds: tuple[float, float, float, float], crs: str) -> Path:
-    """Write a terrain raster of 1 m cells over bounds of whole metres."""
-    x0, y0, x1, y1 = bounds
-    x, y = np.meshgrid(np.arange(round(x1 - x0)) + 0.5, np.arange(round(y1 - y0)) + 0.5)
-    heights = 20 + 8 * np.sin(x / 173) * np.cos(y / 131) + 2 * np.sin(x / 31 + y / 47)
-    profile = {"driver": "GTiff", "width": x.shape[1], "height": x.shape[0], "count": 1, "dtype": "float32"}
-    with rasterio.open(path, "w", crs=crs, transform=from_origin(x0, y1, 1, 1), **profile) as file:
-        file.write(heights[::-1].astype(np.float32), 1)
-    return path
 
 
 def _compare(what: str, job_path: str, sizes: tuple[float, float], *, scale: Scale) -> Iterator[Figure]:

@@ -17,7 +17,6 @@ from citymesh_dask.geometry.cleaning.ordering import sort_order
 from citymesh_dask.geometry.cleaning.part_sets import join_parts, take_parts
 from citymesh_dask.geometry.cleaning.simplifying import doubled_areas, simplify_parts
 from citymesh_dask.outlines import Outlines
-from tests.benchmarks.bench_cleaning import houses, time_cleaning
 from tests.geometry.cleaning_oracle import DOMAIN, clean, make_parts
 from tests.geometry.cleaning_scenes import SCENES, random_boxes
 
@@ -143,9 +142,3 @@ def test_defects_are_found(defect: str) -> None:
     else:
         edges[-1, 2:] = edges[-1, [3, 2]]
     assert len(find_defects(points, edges, outlines.point_start, edge_start)) > 0
-
-
-def test_the_benchmark_runs() -> None:
-    sample = time_cleaning(*houses(6), repeats=1)
-    assert (sample.parts, sample.groups) == (36, 1)
-    assert "36 parts" in str(sample)

@@ -15,7 +15,6 @@ from citymesh_dask.geometry.meshing.mending import FIXED, FREE, ON_PIECE, mend_t
 from citymesh_dask.geometry.meshing.meshing import PlanarMesh, mesh_constraints
 from citymesh_dask.outlines import GROUND, Constraints
 from citymesh_dask.tiles import MESH_UNITS
-from tests.benchmarks.bench_meshing import measure
 from tests.geometry.scenes import Scene, make_scene, open_edges, rectangle, turned
 
 Array = npt.NDArray[np.float64]
@@ -301,9 +300,3 @@ def test_mending_leaves_fixed_vertices_alone() -> None:
     mobility = np.full(7, FIXED, dtype=np.uint8)
     assert mend_triangles(points, triangles, neighbours, mobility=mobility, area_limits=np.full(6, 1.0), min_angle=25.0)
     assert np.array_equal(points, before)
-
-
-def test_the_benchmark_runs() -> None:
-    sample = measure(2, (10.0, 5.0), repeats=1)
-    assert sample.faces > 100
-    assert sample.below_angle <= 0.01

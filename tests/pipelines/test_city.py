@@ -10,20 +10,17 @@ import pytest
 
 import citymesh_dask as cm
 from citymesh_dask.outcomes import MEANINGS
-from tests.cities import CITIES, bengaluru
+from citymesh_dask.pipelines.checking.check import check_store
+from tests.cities import CITIES, MADE, inputs_of
 from tests.oracle import building_measures, judge, load
 from tests.pipelines.city_runs import build, grid
 
 TILINGS = {"1": grid(1, 1), "4": grid(2, 2, shift=7.3), "15": grid(5, 3, shift=-3.1), "16": grid(4, 4, shift=1.7)}
 
 
-def inputs_of(name: str, folder: Path) -> dict[str, Any]:
-    return bengaluru(folder) if name == "bengaluru" else CITIES[name]()
-
-
 def check_city(name: str, folder: Path, tilings: list[str]) -> None:
     """Build one city with several tilings; each must be perfect, and all must measure the same."""
-    inputs = inputs_of(name, folder)
+    inputs = inputs_of(name, folder / "inputs")
     measures = []
     for tiling in tilings:
         out = folder / f"{tiling}.zarr"
@@ -64,14 +61,35 @@ def test_city_is_perfect_and_independent_of_its_tiling(name: str, tmp_path: Path
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", [*CITIES, "bengaluru"])
+@pytest.mark.parametrize("name", [*CITIES, *MADE])
 def test_every_city_with_every_tiling(name: str, tmp_path: Path) -> None:
     check_city(name, tmp_path, list(TILINGS))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", [*CITIES, *MADE])
+def test_every_city_with_one_and_two_workers(name: str, tmp_path: Path) -> None:
+    inputs = inputs_of(name, tmp_path / "inputs")
+    stores = []
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.zarr"
+        cm.build_city_mesh(out=out, n_workers=workers, progress=False, **inputs).result(3000)
+        assert check_store(out).ok
+        stores.append(decoded(out))
+    assert_equal(*stores)
 
 
 def decoded(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     mesh, table, _ = load(path)
     return mesh | {f"buildings/{name}": values for name, values in table.items()}
+
+
+def assert_equal(one: dict[str, np.ndarray[Any, Any]], other: dict[str, np.ndarray[Any, Any]]) -> None:
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert values.dtype == other[name].dtype
+        np.testing.assert_array_equal(values, other[name], err_msg=name)
 
 
 def test_workers_schedulers_and_fan_in_change_nothing(tmp_path: Path) -> None:
@@ -90,10 +108,7 @@ def test_workers_schedulers_and_fan_in_change_nothing(tmp_path: Path) -> None:
         run.result(300)
         stores.append(decoded(out))
     for other in stores[1:]:
-        assert other.keys() == stores[0].keys()
-        for name, values in stores[0].items():
-            assert values.dtype == other[name].dtype
-            np.testing.assert_array_equal(values, other[name], err_msg=name)
+        assert_equal(stores[0], other)
 
 
 def test_solid_is_watertight(tmp_path: Path) -> None:

@@ -1,0 +1,18 @@
+"""The benchmarks run, on a city so small that their figures mean nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .benchmarks.__main__ import BENCHMARKS
+from .benchmarks.figures import TINY, table
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_gives_figures(name: str, tmp_path: Path) -> None:
+    figures = list(BENCHMARKS[name](TINY, tmp_path))
+    assert any(figure.measured is not None for figure in figures)
+    assert all(figure.measured is None or figure.measured >= 0 for figure in figures)
+    assert len(table(figures).splitlines()) == 2 + len(figures)
