@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dask.array
-import numpy as np
 from distributed import Client
 
 from .engine.cluster import (
@@ -22,6 +21,7 @@ from .engine.cluster import (
     LocalExecutor,
     check_main_guard,
     check_scheduler_name,
+    cluster_resources,
     connect_address,
     local_cluster,
 )
@@ -38,7 +38,7 @@ from .pipelines.city.job import CityJob, job_file
 from .pipelines.city.plan import plan_city
 from .pipelines.city.summary import run_facts
 from .pipelines.city.survey import CityInputs, PathLike, Paths, survey_city
-from .report import write_report
+from .report import read_facts, write_report
 from .store.chunks import Array
 from .store.city_store import CityStore, open_store
 from .store.fingerprint import combined_fingerprint
@@ -146,6 +146,8 @@ def open_mesh(path: PathLike) -> CityMesh:
 def connect(address: str | None = None, *, memory_limit: str | int = "auto", n_workers: int | str = "auto") -> Client:
     """Return a Dask client: of a new memory-limited local cluster, or of a running scheduler.
 
+    The workers of a local cluster live until ``client.shutdown()`` or the end of the script.
+
     Parameters
     ----------
     address : str, optional
@@ -203,7 +205,7 @@ def build_city_mesh(
     options : CityOptions, optional
         Geometry; single fields may also be given as keywords.
     memory_limit : str or int
-        Memory of the whole process tree; "auto" takes 0.6 of what is free.
+        Memory of the whole process tree; "auto" takes 0.6 of what is free, or what the workers of ``client`` may use.
     n_workers : int or "auto"
         Processes (or threads) that work side by side.
     scheduler : {"processes", "threads", "synchronous"}
@@ -232,7 +234,9 @@ def build_city_mesh(
     Returns
     -------
     Run
-        ``result()`` is a `CityMesh`.
+        ``result()`` is a `CityMesh`. Where the store is there already, of the same inputs and options, the run has
+        no stages and ends at once; its ``report`` is then that of the run which made the store, or None where
+        that report is gone.
 
     Raises
     ------
@@ -243,11 +247,11 @@ def build_city_mesh(
     check_scheduler_name(scheduler)
     _check_settings(batch_size=batch_size, use_disk_store=use_disk_store, on_error=on_error, retries=retries)
     check_main_guard()
+    resources = _resources(client, memory_limit, n_workers)
     target = output_path(out)
     inputs = CityInputs(footprints or (), layer, points or (), terrain, surface, building_heights)
-    resources = choose_resources(memory_limit, n_workers)
     survey = survey_city(inputs, chosen)
-    described = describe_inputs(inputs)
+    described = describe_inputs(survey)
     fingerprint = combined_fingerprint({"inputs": described, "options": dataclasses.asdict(chosen), "layer": layer})
     if is_finished(target, fingerprint, overwrite=overwrite):
         return _finished_run(target, resources)
@@ -271,6 +275,13 @@ def _refuse_second_run(out: Path) -> None:
     if run is not None and not run.done():
         found = "a run of this process is writing it"
         raise OutputError(str(out), found, "one run at a time", "wait for its result(), or cancel() it first")
+
+
+def _resources(client: Client | None, memory_limit: str | int, n_workers: int | str) -> Resources:
+    """Return what the run may use: what is asked for, else what the caller's cluster has, or this machine."""
+    asked = memory_limit != "auto" or n_workers != "auto"
+    found = cluster_resources(client) if client is not None and not asked else None
+    return found or choose_resources(memory_limit, n_workers)
 
 
 def _options(options: CityOptions | None, geometry: Mapping[str, Any]) -> CityOptions:
@@ -338,7 +349,7 @@ def _start(
     progress: bool,
 ) -> Run[CityMesh]:
     executor = _executor(plan, job, client=client, scheduler=scheduler)
-    listener = choose_listener({stage.name: len(stage.tasks) for stage in plan.stages}, quiet=not progress)
+    listener = choose_listener(plan.stages, quiet=not progress)
     listeners = [listener] if listener else []
     return Run(plan, ending.ledger, executor, finish=ending, listeners=listeners, retries=retries)
 
@@ -359,17 +370,18 @@ def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str
 
 
 def _finished_run(out: Path, resources: Resources) -> Run[CityMesh]:
-    """Return a run with nothing to do: the store is there, from the same inputs and options."""
+    """Return a run with nothing to do, with the report of the run that did it.
+
+    The store is there, from the same inputs and options.
+    """
+
+    def finish(run: Run[CityMesh]) -> CityMesh:
+        store = open_store(out)
+        run.report = read_facts(store)
+        return CityMesh(store)
+
     plan = Plan((), resources.allowed_bytes, resources.n_workers)
-    executor = LocalExecutor("synchronous", 1)
-    return Run(plan, ReceiptFolder(str(out / "none")), executor, finish=lambda run: open_mesh(out))
+    return Run(plan, ReceiptFolder(str(out / "none")), LocalExecutor("synchronous", 1), finish=finish)
 
 
-def mesh_summary(mesh: CityMesh) -> str:
-    """Return a line on what a mesh holds."""
-    words, counts = np.unique(mesh.buildings["status"].astype(str), return_counts=True)
-    outcomes = ", ".join(f"{count:,} {word}" for word, count in zip(words, counts, strict=True)) or "none"
-    return f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices; buildings: {outcomes}"
-
-
-__all__: Sequence[str] = ("CityMesh", "build_city_mesh", "connect", "mesh_summary", "open_mesh")
+__all__: Sequence[str] = ("CityMesh", "build_city_mesh", "connect", "open_mesh")

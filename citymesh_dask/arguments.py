@@ -73,7 +73,7 @@ class _Version(argparse.Action):
 
 def _add_output_flags(parser: CommandParser) -> None:
     group = parser.add_argument_group("output")
-    group.add_argument("--quiet", action="store_true", help="show no progress")
+    group.add_argument("--quiet", action="store_true", help="say nothing but what goes wrong")
     group.add_argument("--json", action="store_true", help="write the result as JSON to standard output")
 
 
@@ -152,7 +152,12 @@ def _help(text: str, unit: str, default: object) -> str:
 def _add_run(parser: CommandParser) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a key in every job"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override a key in every job; paths relative to the current folder",
     )
     _add_output_flags(parser)
 

@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .arguments import CommandParser, build_parser
@@ -165,22 +165,31 @@ def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
         if len(jobs) > 1 and not given.quiet:
             _say(f"{job.name}: {job.out}")
         run = start_job(job, progress=not given.quiet)
-        results.append(_tell_result(finish_run(run), run))
+        mesh = finish_run(run)
+        if not given.quiet:
+            _tell_result(mesh, run)
+        results.append(_result(mesh, run))
     if given.json:
         _print_json(results[0] if len(results) == 1 and given.command == "build" else results)
     return 0
 
 
-def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> dict[str, Any]:
-    """Say what came out, and return it for ``--json``; a run that had nothing to do has no report."""
+def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> None:
+    """Say what came out; a run without stages had nothing to do."""
     from .batch import mesh_summary
     from .report import describe, report_path
 
-    facts: RunFacts | None = run.report
-    if facts is None:
+    if not run.plan.stages:
         _say(f"{mesh.path}: complete already, from the same inputs and options")
-    _say(describe(facts) if facts else f"{mesh.path}: {mesh_summary(mesh)}")
+    _say(describe(run.report) if run.report else f"{mesh.path}: {mesh_summary(mesh)}")
     _say(f"report: {report_path(mesh.path)}")
+
+
+def _result(mesh: CityMesh, run: Run[CityMesh]) -> dict[str, Any]:
+    """Return what came out, for ``--json``."""
+    from .report import report_path
+
+    facts: RunFacts | None = run.report
     result = {"status": "finished", "store": str(mesh.path), "report_html": str(report_path(mesh.path))}
     return {**result, **_mesh_facts(mesh), "report": facts.to_json() if facts else None}
 
@@ -194,7 +203,8 @@ def _run_check(given: argparse.Namespace) -> int:
     from .pipelines.checking.check import check_store
 
     report = check_store(given.store)
-    _say(report.describe())
+    if not given.quiet or not report.ok:
+        _say(report.describe())
     if given.json:
         _print_json(report.to_json())
     return 0 if report.ok else EXIT_FAILED
@@ -203,17 +213,29 @@ def _run_check(given: argparse.Namespace) -> int:
 def _run_info(given: argparse.Namespace) -> int:
     from .api import open_mesh
     from .batch import mesh_summary
+    from .store.schema import CERTIFICATE
 
     mesh = open_mesh(given.store)
     attributes = mesh.attributes
     if given.json:
         _print_json({"store": str(mesh.path), **_mesh_facts(mesh), "attributes": attributes})
         return 0
+    (xmin, ymin, xmax, ymax), proof = attributes["bounds"], attributes.get("certificate") or {}
     _say(f"{mesh.path}: {mesh_summary(mesh)}")
     _say(f"crs: {(attributes.get('crs') or {}).get('authority') or 'see the attribute crs.wkt'}")
-    for name in ("bounds", "certificate", "options", "software"):
-        _say(f"{name}: {json.dumps(attributes.get(name))}")
+    _say(
+        f"bounds: x {xmin:.2f} to {xmax:.2f} m, y {ymin:.2f} to {ymax:.2f} m; {xmax - xmin:,.2f} x {ymax - ymin:,.2f} m"
+    )
+    for meaning, value in ((text, proof.get(name)) for name, text in CERTIFICATE):
+        _say(f"certificate: {meaning}: {json.dumps(value)}")
+    for name in ("terrain", "options", "software"):
+        _say(f"{name}: {_pairs(attributes.get(name) or {})}")
     return 0
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Return named values as a line, those without a value left out."""
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items() if value is not None)
 
 
 def _run_export(given: argparse.Namespace) -> int:
@@ -240,8 +262,8 @@ def _run_demo(given: argparse.Namespace) -> int:
     city = SampleCity(given.size, given.seed, given.density)
     tell: Callable[[str], None] = (lambda line: None) if given.quiet else _say
     report = run_demo(given.folder, city, generate_only=given.generate_only, progress=not given.quiet, tell=tell)
-    _say(report.describe())
-    _say("try next:\n  " + "\n  ".join(report.next_commands()))
+    tell(report.describe())
+    tell("try next:\n  " + "\n  ".join(report.next_commands()))
     if given.json:
         _print_json({"folder": str(report.folder), "files": report.rows, "summary": report.summary})
     return 0

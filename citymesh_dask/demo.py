@@ -103,8 +103,9 @@ def generate_demo(folder: str | Path, city: SampleCity | None = None, *, tell: T
     tell(f"sample city: {city.size:g} m x {city.size:g} m, seed {city.seed}, {city.density:g} returns per m2")
     count = write_footprints(city, root / _FOOTPRINTS)
     tell(f"  {count} footprints in {root / _FOOTPRINTS}")
-    for piece in city_pieces(city):
-        tell(f"  laser returns in {write_points(city, piece, root / _POINTS)}")
+    tiles = [write_points(city, piece, root / _POINTS) for piece in city_pieces(city)]
+    size = sum(tile.stat().st_size for tile in tiles) / 1e6
+    tell(f"  {len(tiles)} laser {'tile' if len(tiles) == 1 else 'tiles'}, {size:.1f} MB, in {root / _POINTS}")
     write_terrain(city, root / _TERRAIN)
     tell(f"  terrain raster in {root / _TERRAIN}")
     config.write_text(text, encoding="utf8")  # last: with it the city is complete

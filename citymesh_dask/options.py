@@ -11,6 +11,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from .errors import OptionError
@@ -146,14 +147,22 @@ def _coerce_tuple(item: dataclasses.Field[Any], value: Any, kind: str) -> tuple[
 
 
 def _number(item: dataclasses.Field[Any], value: Any, *, whole: bool) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):  # a NumPy number is one, too
         raise _misfit(item, value, "a whole number" if whole else "a number")
-    if not math.isfinite(value) or (whole and value != int(value)):
+    number = _as_float(value)
+    if not math.isfinite(number) or (whole and not number.is_integer()):
         raise _misfit(item, value, "a whole number" if whole else "a finite number")
     low, high = item.metadata["low"], item.metadata["high"]
-    if (low is not None and value < low) or (high is not None and value > high):
+    if (low is not None and number < low) or (high is not None and number > high):
         raise _misfit(item, value, f"a value from {low:g} to {high:g} {item.metadata['unit']}".rstrip())
-    return int(value) if whole else float(value)
+    return int(number) if whole else number
+
+
+def _as_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _misfit(item: dataclasses.Field[Any], value: Any, expected: str) -> OptionError:

@@ -74,6 +74,9 @@ class Outlines:
 class Pieces:
     """Outlines cut into the pieces that every tile sees alike.
 
+    They are at most as long as the mesh size, or 5 m (10 m on the frame) where the mesh is finer: each tile
+    halves its own on, down to the mesh size. ``spacing`` and ``wall_step`` are true of what is meshed.
+
     Parameters
     ----------
     points : (n, 2) int64
@@ -89,7 +92,8 @@ class Pieces:
     divided : (c,) bool
         Clusters so large that they are shared out triangle by triangle, like ground.
     spacing : (n,) float64
-        Metres; shortest piece at each point that has ground on a side, ``inf`` where there is none.
+        Metres; shortest piece at each point, once it is halved down to the mesh size, of those with ground on a
+        side or of a divided cluster; ``inf`` where there is none.
     wall_step : (n,) int8
         ``k``: levels of meshed walls at this point stand at multiples of ``h / 2**k``.
     """

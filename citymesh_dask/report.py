@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ import jinja2
 from .errors import CityMeshError
 from .facts import RunFacts, StageFacts
 from .formats.whole_file import finished_file
+from .outcomes import MEANINGS, Outcome
 from .pipelines.export import Picture, draw_store
 from .store.city_store import CityStore
 from .store.schema import CERTIFICATE
 
 _FAULTS = ("open_edges", "overused_edges", "inconsistent_edges", "inverted_triangles")
 _MISSING = ("skipped", "failed")
+_OUTSIDE = MEANINGS[Outcome.SKIPPED_OUTSIDE].reason
+_MOST_FILES = 5
+"""Input files of one role that a terminal shows by name."""
+_FACTS_BEGIN = '<script type="application/json" id="facts">'
 
 
 def report_path(store_path: str | Path) -> Path:
@@ -65,11 +71,23 @@ def write_report(store: CityStore, facts: RunFacts, picture: Picture | None = No
         image = b""
         facts = replace(facts, warnings=(*facts.warnings, f"the picture could not be drawn: {error}"))
     path = report_path(store.path)
-    write_html(path, facts, image)
+    write_html(path, facts, image, domain=_domain_text(store))
     return path
 
 
-def write_html(path: str | Path, facts: RunFacts, picture_png: bytes) -> None:
+def _domain_text(store: CityStore) -> str:
+    """Return CRS, box, size and tiles of a city as one line."""
+    attributes = store.attributes
+    xmin, ymin, xmax, ymax = attributes["bounds"]
+    crs = (attributes.get("crs") or {}).get("authority") or "CRS without a code"
+    size = f"{xmax - xmin:,.1f} m x {ymax - ymin:,.1f} m"
+    tiles = len(store.read("tiles/bounds"))
+    return (
+        f"{crs}, x {xmin:.2f} to {xmax:.2f} m, y {ymin:.2f} to {ymax:.2f} m ({size}), {tiles:,} tile{'s'[: tiles != 1]}"
+    )
+
+
+def write_html(path: str | Path, facts: RunFacts, picture_png: bytes, *, domain: str = "") -> None:
     """Write facts and a picture as one HTML file that needs nothing else.
 
     Parameters
@@ -80,6 +98,8 @@ def write_html(path: str | Path, facts: RunFacts, picture_png: bytes) -> None:
         What to show. The file also holds them as JSON, in the element ``facts``.
     picture_png : bytes
         A PNG file; empty for none.
+    domain : str
+        CRS and size of the city in words.
 
     Raises
     ------
@@ -87,10 +107,27 @@ def write_html(path: str | Path, facts: RunFacts, picture_png: bytes) -> None:
         If the file cannot be written.
     """
     with finished_file(Path(path)) as file:
-        file.write(render_html(facts, picture_png).encode("utf8", errors="backslashreplace"))
+        file.write(render_html(facts, picture_png, domain=domain).encode("utf8", errors="backslashreplace"))
 
 
-def render_html(facts: RunFacts, picture_png: bytes) -> str:
+def read_facts(store: CityStore) -> RunFacts | None:
+    """Return the facts in the report beside a store; None where there is none, or that of another mesh.
+
+    Parameters
+    ----------
+    store : CityStore
+        The store.
+    """
+    try:
+        text = report_path(store.path).read_text(encoding="utf8")
+        facts = RunFacts.from_json(json.loads(text.partition(_FACTS_BEGIN)[2].partition("</script>")[0]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    same = (facts.n_vertices, facts.n_faces) == (store.n_vertices, store.n_faces)
+    return facts if same and facts.certificate == store.attributes.get("certificate") else None
+
+
+def render_html(facts: RunFacts, picture_png: bytes, *, domain: str = "") -> str:
     """Return the HTML text that `write_html` writes."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("citymesh_dask"),
@@ -100,12 +137,17 @@ def render_html(facts: RunFacts, picture_png: bytes) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        bytes=format_bytes, count=format_count, seconds=format_seconds, value=format_value, words=_words
+        bytes=format_bytes, count=format_count, seconds=format_seconds, value=format_value, words=_words, share=_share
     )
     text: str = environment.get_template("report.html").render(
         facts=facts,
+        domain=domain,
         holds=certificate_holds(facts),
+        verdict=_verdict(facts),
         missing=missing_buildings(facts),
+        outside=_outside_buildings(facts),
+        stages=[stage for stage in facts.stages if stage.tasks],
+        plan=[row for row in facts.plan if row.get("tasks", 1)],
         proof=[(name, meaning, facts.certificate[name]) for name, meaning in CERTIFICATE if name in facts.certificate],
         faults=_FAULTS,
         angles=_bars(facts.quality.angles, limit=60),
@@ -120,7 +162,7 @@ def render_html(facts: RunFacts, picture_png: bytes) -> str:
 
 def describe(facts: RunFacts) -> str:
     """Return the report for a terminal, lines of at most about 100 characters."""
-    lines = [f"input      {_describe_input(entry)}" for entry in facts.inputs]
+    lines = _describe_inputs(facts.inputs)
     lines += [*_describe_result(facts), *_describe_missing(facts), *_describe_proof(facts)]
     return "\n".join([*lines, "", *_describe_stages(facts.stages)])
 
@@ -137,8 +179,8 @@ def certificate_holds(facts: RunFacts) -> bool:
 
 
 def missing_buildings(facts: RunFacts) -> int:
-    """Return how many buildings of the inputs left no trace in the mesh."""
-    return sum(facts.outcomes.get(status, 0) for status in _MISSING)
+    """Return how many buildings of the domain left no trace in the mesh; those outside of it are not asked for."""
+    return sum(facts.outcomes.get(status, 0) for status in _MISSING) - _outside_buildings(facts)
 
 
 def format_bytes(value: float) -> str:
@@ -185,6 +227,8 @@ def format_value(value: Any, name: str = "") -> str:
         return "yes" if value else "no"
     if value is None:
         return "none"
+    if name == "cell":
+        return " x ".join(f"{size:g} m" for size in value)
     if isinstance(value, (list, tuple)):
         return ", ".join(format_value(item) for item in value)
     if not isinstance(value, (int, float)):
@@ -193,6 +237,8 @@ def format_value(value: Any, name: str = "") -> str:
         return format_bytes(value)
     if name.endswith("_share"):
         return f"{100 * value:.1f} %"
+    if name.endswith("_ns"):
+        return f"{datetime.fromtimestamp(value / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC"
     if name.endswith("_m"):
         return f"{value:,.1f} m"
     return format_count(value) if isinstance(value, int) or value == int(value) else f"{value:,.2f}"
@@ -200,22 +246,64 @@ def format_value(value: Any, name: str = "") -> str:
 
 def _words(name: str) -> str:
     """Return the name of a column as words, without its unit."""
-    return name.removesuffix("_bytes").removesuffix("_m").replace("_", " ")
+    return (
+        "size"
+        if name == "bytes"
+        else name.removesuffix("_bytes").removesuffix("_m").removesuffix("_ns").replace("_", " ")
+    )
+
+
+def _share(count: int, total: int) -> str:
+    """Return a count with its share of a total.
+
+    >>> _share(41, 138_000), _share(0, 0)
+    ('41 of 138,000 (0.030 %)', '0')
+    """
+    return f"{count:,} of {total:,} ({100 * count / total:.3f} %)" if total else f"{count:,}"
+
+
+def _verdict(facts: RunFacts) -> str:
+    """Return in words whether the mesh is proved, and whether it is a closed volume."""
+    if not certificate_holds(facts):
+        return "the certificate does not hold"
+    rim = facts.certificate.get("rim_length", 0)
+    return "watertight up to its outer rim, certificate holds" if rim else "watertight solid, certificate holds"
+
+
+def _outside_buildings(facts: RunFacts) -> int:
+    """Return how many buildings of the inputs lie outside the domain."""
+    return sum(entry["count"] for entry in facts.reasons if entry["reason"] == _OUTSIDE)
 
 
 def _describe_result(facts: RunFacts) -> list[str]:
-    verdict = "watertight, certificate holds" if certificate_holds(facts) else "THE CERTIFICATE DOES NOT HOLD"
+    verdict = _verdict(facts) if certificate_holds(facts) else _verdict(facts).upper()
     allowed = f", {format_bytes(facts.allowed_memory)} allowed for all" if facts.allowed_memory else ""
+    parts = ", ".join(f"{part} {format_count(count)}" for part, count in facts.face_counts.items())
     return [
         f"mesh       {format_count(facts.n_vertices)} vertices, {format_count(facts.n_faces)} faces, {verdict}",
-        f"time       {format_seconds(facts.seconds)} with {facts.workers} worker(s)",
+        *([f"faces      {parts}"] if parts else []),
+        f"time       {format_seconds(facts.seconds)} with {facts.workers} worker{'' if facts.workers == 1 else 's'}",
         f"memory     at most {format_bytes(facts.peak_memory)} in a worker{allowed}",
     ]
 
 
+def _describe_inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the input files by role, of many the first ones by name and the rest as a number."""
+    lines = []
+    for role in dict.fromkeys(entry.get("role", "") for entry in inputs):
+        files = [entry for entry in inputs if entry.get("role", "") == role]
+        lines += [f"input      {_describe_input(entry)}" for entry in files[:_MOST_FILES]]
+        if len(files) > _MOST_FILES:
+            size = format_bytes(sum(entry.get("bytes", 0) for entry in files))
+            lines.append(
+                f"input      {role}: and {len(files) - _MOST_FILES:,} more; {len(files):,} files, {size} in all"
+            )
+    return lines
+
+
 def _describe_input(entry: Mapping[str, Any]) -> str:
-    known = (f"{_words(name)} {format_value(value, name)}" for name, value in entry.items())
-    rest = [text for name, text in zip(entry, known, strict=True) if name not in ("role", "path")]
+    hidden = ("role", "path", "hash")
+    rest = [f"{_words(name)} {format_value(value, name)}" for name, value in entry.items() if name not in hidden]
     return f"{entry.get('role', '')} {entry.get('path', '')}" + (f" ({', '.join(rest)})" if rest else "")
 
 
@@ -224,7 +312,7 @@ def _describe_proof(facts: RunFacts) -> list[str]:
     proof, quality = facts.certificate, facts.quality
     faults = ", ".join(f"{proof[name]} {_words(name)}" for name in _FAULTS if name in proof)
     area = "area exact" if proof.get("area_exact") else "AREA NOT EXACT"
-    poor = f"{format_count(quality.below_angle)} under the asked {quality.asked_angle:g} degrees"
+    poor = f"{_share(quality.below_angle, sum(quality.angles))} under the asked {quality.asked_angle:g}°"
     terrain = ", ".join(f"{_words(name)} {format_value(value, name)}" for name, value in facts.terrain.items())
     return [
         f"proof      {faults}, {area}" if proof else "proof      NO CERTIFICATE",
@@ -257,7 +345,7 @@ def _describe_missing(facts: RunFacts) -> list[str]:
 
 def _describe_stages(stages: Sequence[StageFacts]) -> list[str]:
     lines = [f"{'stage':22} {'tasks':>7} {'work':>12} {'wall':>12} {'peak':>9} {'projected':>10} {'written':>9}"]
-    for stage in stages:
+    for stage in (stage for stage in stages if stage.tasks):
         reused = f"  ({stage.reused} reused)" if stage.reused else ""
         lines.append(
             f"{stage.name:22} {stage.tasks:7d} {format_seconds(stage.seconds):>12} {format_seconds(stage.wall):>12}"

@@ -149,7 +149,7 @@ FILES: list[tuple[str, Callable[[Path, Path], object] | None, str, tuple[str, ..
         "no CRS at all",
         lambda t, f: (write_cloud(f / "a.laz", crs=None), write_vectors(f / "a.gpkg", HOUSES, crs=None)),
         "--footprints a.gpkg --points a.laz",
-        ("a.laz, a.gpkg: no CRS is stated in any input", "pass --crs"),
+        ("a.laz, ", "a.gpkg: no CRS is stated in any input", "pass --crs"),
     ),
     # what does not go together
     ("nothing", None, "", ("nothing to build terrain from", "--points", "--terrain")),
@@ -204,7 +204,7 @@ OPTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("--workers 1000000", ("n_workers: 1000000", "CPU(s)", "at most")),
     ("--memory-limit plenty", ("'plenty'", "4GB")),
     ("--memory-limit 99999TB", ("'99999TB'",)),
-    ("--memory-limit 100MB", ("stage ", "each of 1 worker(s)", "--memory-limit ")),
+    ("--memory-limit 100MB", ("stage ", "in the 100 MB allowed", "--memory-limit ")),
     ("--bounds 0 0 10 10", ("do not overlap", "(0.00, 0.00, 10.00, 10.00)", "(1000.00, 2000.00, 1060.00, 2040.00)")),
     ("--bounds 1000 2000 1000.5 2010", ("0.5 x 10 m", "at least one whole metre")),
     ("--bounds 5 5 1 1", ("bounds", "xmin < xmax")),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import psutil
 import pytest
 
@@ -266,6 +267,7 @@ def test_schedulers_that_are_not_there() -> None:
     for address in ("nonsense", "http://10.0.0.1"):
         with pytest.raises(OptionError, match="an address such as tcp://"):
             cm.connect(address)
+    assert dask.array.ones(3).sum().compute() == 3, "Dask still works without a cluster"
 
 
 def test_a_run_that_nobody_waits_for_leaves_no_process(town: Path, here: Path) -> None:

@@ -34,13 +34,14 @@ REASONS = tuple(
     for i, meaning in enumerate(MEANINGS.values())
     if meaning.reason
 )
+OUTSIDE = next(entry["count"] for entry in REASONS if entry["reason"] == "outside the domain")
 FACTS = RunFacts(
     command='citymesh build --footprints "a & b.gpkg"',
     store="out/city.zarr",
     inputs=({"role": "footprints", "path": "a & b.gpkg", "size": 12_000_000, "features": 41},),
     plan=({"stage": "mesh_tile", "tasks": 4, "projected_bytes": 120_000_000},),
     stages=(StageFacts("mesh_tile", 4, 20.0, 9.5, 400_000_000, 300_000_000, 12_000_000, reused=3),),
-    outcomes={"meshed": 1234567, "merged": 21, "skipped": 22, "failed": 3},
+    outcomes={"meshed": 1234567, "merged": 21, "skipped": 22 + OUTSIDE, "failed": 3},
     reasons=REASONS,
     holes=("tile 7: out of <memory>",),
     warnings=("two files overlap by 40 % </script>",),
@@ -103,7 +104,7 @@ def test_the_page_holds_every_outcome_reason_hole_and_warning() -> None:
         assert entry["examples"][0] in page.text
     assert FACTS.holes[0] in page.text
     assert FACTS.warnings[0] in page.text
-    assert "25 of them not in the mesh" in page.text
+    assert f"25 of them not in the mesh, beside {OUTSIDE:,} outside the domain" in page.text
     assert "The certificate does not hold" in page.text, "a tile is missing"
 
 
@@ -136,6 +137,20 @@ def test_the_page_holds_the_rest_and_needs_no_network() -> None:
     assert 'class="number over">400 MB' in text, "more memory than projected is marked"
 
 
+def test_of_many_input_files_the_terminal_names_a_few() -> None:
+    files = tuple({"role": "points", "path": f"{i}.laz", "bytes": 1000, "modified_ns": 0} for i in range(3000))
+    lines = [line for line in describe(replace(FACTS, inputs=files)).splitlines() if line.startswith("input")]
+    assert len(lines) == 6
+    assert lines[0].endswith("points 0.laz (size 1 kB, modified 1970-01-01 00:00:00 UTC)")
+    assert lines[-1].endswith("points: and 2,995 more; 3,000 files, 3 MB in all")
+
+
+def test_stages_without_tasks_are_not_shown() -> None:
+    facts = replace(FACTS, stages=(*FACTS.stages, StageFacts("sample_surface", 0, 0.0, 0.0, 0, 461_000_000)))
+    assert "sample_surface" not in describe(facts)
+    assert "sample_surface" not in Page(render_html(facts, b"")).text
+
+
 def test_the_facts_travel_in_the_page_and_through_json() -> None:
     page = Page(render_html(FACTS, b""))
     assert RunFacts.from_json(json.loads(page.facts)) == FACTS
@@ -160,7 +175,7 @@ def test_the_terminal_text_holds_every_outcome_reason_hole_and_warning() -> None
     assert "mesh_tile" in text and "(3 reused)" in text and "400 MB" in text
     assert "input      footprints a & b.gpkg (size 12 MB, features 41)" in text
     assert "0 open edges" in text and "area exact" in text
-    assert "0-10° 2.5 %, 10-20° 8.2 %" in text and "12 under the asked 25 degrees" in text
+    assert "0-10° 2.5 %, 10-20° 8.2 %" in text and "12 of 1,770 (0.678 %) under the asked 25°" in text
     assert "filled share 12.5 %, largest hole 14.0 m" in text
 
 
@@ -176,14 +191,17 @@ def test_the_terminal_text_holds_every_outcome_reason_hole_and_warning() -> None
 def test_a_certificate_holds_only_when_all_of_it_does(proof: dict[str, float]) -> None:
     whole = replace(FACTS, holes=(), certificate=PROOF)
     assert certificate_holds(whole)
-    assert "watertight" in describe(whole) and "Watertight" in render_html(whole, b"")
+    assert "watertight up to its outer rim" in describe(whole)
+    assert "Watertight up to its outer rim" in render_html(whole, b"")
+    solid = replace(whole, certificate={**PROOF, "rim_length": 0.0})
+    assert "watertight solid" in describe(solid) and "Watertight solid" in render_html(solid, b"")
     assert not certificate_holds(replace(whole, certificate=proof))
     assert not certificate_holds(FACTS)
 
 
 def test_missing_buildings_are_those_without_a_trace() -> None:
     assert missing_buildings(FACTS) == 25
-    assert missing_buildings(replace(FACTS, outcomes={"meshed": 4, "merged": 2})) == 0
+    assert missing_buildings(replace(FACTS, outcomes={"meshed": 4, "merged": 2}, reasons=())) == 0
 
 
 def test_the_report_lies_beside_the_store_with_its_picture(tmp_path: Path) -> None:
@@ -191,6 +209,7 @@ def test_the_report_lies_beside_the_store_with_its_picture(tmp_path: Path) -> No
     path = write_report(store, FACTS, Picture(size=(120, 80)))
     assert path == report_path(store.path) == tmp_path / "city.report.html"
     page = Page(path.read_text(encoding="utf8"))
+    assert re.search(r"x [-\d.]+ to [-\d.]+ m, y [-\d.]+ to [-\d.]+ m .*, 1 tile ", page.text)
     assert page.pictures[0].startswith("data:image/png;base64,iVBOR")
     assert {entry.name for entry in tmp_path.iterdir()} == {"city.zarr", "city.report.html"}
 
@@ -217,5 +236,6 @@ def test_a_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 def test_values_are_written_for_people() -> None:
     assert format_value(None) == "none"
     assert format_value([1, 2.5]) == "1, 2.50"
+    assert format_value([1.0, 0.5], "cell") == "1 m x 0.5 m"
     assert format_value(float("nan"), "filled_share") == "nan %"
     assert format_value(1234567.0) == "1,234,567"

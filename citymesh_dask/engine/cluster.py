@@ -23,6 +23,7 @@ from distributed import Client, LocalCluster, as_completed
 
 from ..errors import OptionError, RunError
 from .graph import task_note
+from .machine import Resources, share_resources
 from .signals import signals_held_back
 
 Futures = Mapping[str, Any]
@@ -102,7 +103,8 @@ class ClusterExecutor:
     def wait(self, futures: Futures, on_done: OnDone) -> None:
         """Follow the futures as they complete."""
         names = {future.key: name for name, future in futures.items()}
-        completed = as_completed(futures.values())
+        # the loop is named because the caller's client need not be Dask's default one
+        completed = as_completed(futures.values(), loop=self._client.loop)
         while not completed.is_empty():
             batch = completed.next_batch(block=False)
             if self._stop.is_set():
@@ -300,12 +302,22 @@ def connect_address(address: str, timeout_seconds: float = 10.0) -> Client:
     """
     where, advice = f"scheduler {address}", "check the address and that 'dask scheduler' runs there"
     try:
+        # A client makes itself the scheduler of everything in this process before it connects, and leaves that
+        # behind where it cannot: the first one only asks.
+        Client(address, timeout=timeout_seconds, set_as_default=False).close()
         return Client(address, timeout=timeout_seconds)
     except (OSError, AssertionError) as error:  # the latter for a name that no server knows
         found = f"no answer within {timeout_seconds:g} s"
         raise RunError(where, found, "a running Dask scheduler", advice) from error
     except ValueError as error:
         raise OptionError(where, str(error), "an address such as tcp://10.0.0.1:8786", advice) from error
+
+
+def cluster_resources(client: Client) -> Resources | None:
+    """Return what the workers of a running cluster may use; None where it has none yet."""
+    workers = client.scheduler_info()["workers"].values()
+    limits = [(int(worker["nthreads"]), int(worker["memory_limit"] or 0)) for worker in workers]
+    return share_resources(limits) if limits else None
 
 
 def check_scheduler_name(scheduler: str) -> None:

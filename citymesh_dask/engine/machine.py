@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,23 @@ def choose_resources(memory_limit: str | int = "auto", n_workers: int | str = "a
         found = f"{n_workers}, while this process may use {machine.cpus} CPU(s)"
         raise OptionError("option n_workers", found, f"at most {most}", "take as many as there are CPUs, or auto")
     return Resources(allowed, n_workers)
+
+
+def share_resources(worker_limits: Sequence[tuple[int, int]]) -> Resources:
+    """Return what a run may use on a running cluster: every thread, with the memory of the smallest share.
+
+    Parameters
+    ----------
+    worker_limits : sequence of (int, int)
+        Threads and memory limit of each worker, bytes; 0 where it has no limit.
+
+    >>> share_resources([(1, 4 << 30), (2, 4 << 30)]).worker_bytes >> 20
+    2048
+    """
+    n_threads = sum(threads for threads, _ in worker_limits)
+    shares = [limit // threads for threads, limit in worker_limits if limit]
+    least = min(shares, default=survey_machine().available_bytes // max(n_threads, 1))
+    return Resources(RESERVED_BYTES + n_threads * least, n_threads)
 
 
 def survey_machine() -> Machine:

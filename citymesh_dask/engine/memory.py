@@ -72,7 +72,7 @@ def check_projection(plan: Plan, worker_bytes: int) -> None:
     raise PlanError(
         f"stage {stage.name}",
         f"a task is projected to need {stage.projected_bytes / 1e6:.0f} MB beside the {RESERVED_BYTES / 1e6:.0f} MB "
-        f"of its worker, but each of {plan.n_workers} worker(s) has {worker_bytes / 1e6:.0f} MB",
+        f"of its worker, too much for {plan.n_workers} worker(s) in the {plan.allowed_bytes / 1e6:.0f} MB allowed",
         f"at least {needed / 1e6:.0f} MB for {plan.n_workers} worker(s)",
         f"give --memory-limit {-(-needed // 10**6)}MB, fewer --workers, or a smaller --tile-size",
     )

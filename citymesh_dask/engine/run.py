@@ -46,7 +46,7 @@ class Run(Generic[T]):
     dashboard_link : str or None
         Address of the Dask dashboard.
     report : Any
-        What `finish` put there; None until the run has ended well.
+        What ``finish`` put there; None until the run has ended well.
     """
 
     def __init__(

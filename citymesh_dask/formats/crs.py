@@ -22,9 +22,8 @@ from ..errors import CRSError
 Bounds = tuple[float, float, float, float]
 Float64 = npt.NDArray[np.float64]
 
-FEET_PER_METRE = 1 / 0.3048
 _HIGHEST_LAND_M = 8849.0
-_TALL_MEDIAN = 25.0
+TALL_MEDIAN = 25.0
 """A city whose median building is taller than this (in whatever unit) is probably measured in feet:
 the median of real European cities is 6 to 22 m, of American ones in feet 15 to 60."""
 
@@ -307,4 +306,4 @@ def looks_like_feet(heights: Float64) -> bool:
     (False, True)
     """
     known = heights[np.isfinite(heights)]
-    return bool(len(known) and np.median(known) > _TALL_MEDIAN)
+    return bool(len(known) and np.median(known) > TALL_MEDIAN)

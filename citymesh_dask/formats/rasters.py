@@ -18,13 +18,13 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from ..errors import InputError, InputMissingError
+from .input_names import is_virtual
 
 EXPECTED = "a raster of heights with a georeference, such as a GeoTIFF"
 LEAST_HEIGHT = -9998.0
 """Lower values count as no data although the file does not say so (-9999 and -32768 are customary)."""
 HIGHEST_M = 100_000.0
 """Values further from zero, after the height factor, are no heights but marks for no data."""
-_VIRTUAL = ("/vsi", "http://", "https://", "s3://", "zip://")
 _SKEW = 1e-9
 
 
@@ -158,7 +158,7 @@ def _read(source: RasterSource, rows: tuple[int, int], cols: tuple[int, int]) ->
 
 
 def _check_file(path: str) -> None:
-    if path.startswith(_VIRTUAL):
+    if is_virtual(path):
         return
     file = Path(path)
     if not file.exists():

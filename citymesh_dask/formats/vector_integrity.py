@@ -10,10 +10,10 @@ import struct
 from pathlib import Path
 
 from ..errors import InputError, InputMissingError
+from .input_names import is_virtual
 
 EXPECTED = "polygons in GPKG, GeoJSON, Shapefile or FlatGeobuf"
 TRUNCATED_ADVICE = "the file is cut off; copy or download it again"
-_VIRTUAL = ("/vsi", "http://", "https://", "s3://", "zip://")
 _SIGNATURES = {
     ".gpkg": b"SQLite format 3\0",
     ".sqlite": b"SQLite format 3\0",
@@ -39,7 +39,7 @@ def check_whole(path: str) -> None:
     InputError
         If it is not whole.
     """
-    if path.startswith(_VIRTUAL):
+    if is_virtual(path):
         return
     file = Path(path)
     if not file.exists():

@@ -44,7 +44,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise OutputError(str(target), "a folder of that name exists", "the name of a file", "choose another name")
     if target.exists() and not overwrite:
-        raise OutputError(str(target), "the file exists", "a new name", "choose another, or allow to overwrite it")
+        raise OutputError(str(target), "the file exists", "a new name", "choose another, or pass --overwrite")
 
 
 def check_disk(target: Path, projected_bytes: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ CHUNK_ROWS = {
     "markers": FACE_CHUNK_ROWS,
     "building": FACE_CHUNK_ROWS,
 }
+TEXT = "string"
+"""Type of the columns that hold text."""
+_settings = threading.Lock()
 _DAMAGED = "the store is damaged: remove it and build it again"
 
 
@@ -158,28 +163,55 @@ def write_mesh_chunk(path: Path, name: str, index: int, rows: Array) -> int:
 
 def write_table(path: Path, columns: Mapping[str, Array]) -> None:
     """Write named columns of equal length as the arrays of a Zarr group, text included."""
+    n_rows = max(map(len, columns.values()), default=0)
+    create_table(path, {name: TEXT if v.dtype.kind in "OUT" else v.dtype.name for name, v in columns.items()}, n_rows)
+    for index, start in enumerate(range(0, n_rows, TABLE_CHUNK_ROWS)):
+        rows = slice(start, start + TABLE_CHUNK_ROWS)
+        write_table_chunk(path, index, {name: values[rows] for name, values in columns.items()})
+
+
+def create_table(path: Path, dtypes: Mapping[str, str], n_rows: int) -> None:
+    """Make the empty columns of a table: a Zarr group with one array each, of NumPy types or of `TEXT`."""
     create_group(path)
+    for name, dtype in dtypes.items():
+        with _named(path / name):
+            zarr.create_array(
+                store=path / name,
+                shape=(n_rows,),
+                dtype=dtype,
+                chunks=(min(TABLE_CHUNK_ROWS, max(n_rows, 1)),),
+                compressors=(ZstdCodec(), Crc32cCodec()),
+                overwrite=True,
+            )
+
+
+def write_table_chunk(path: Path, index: int, columns: Mapping[str, Array]) -> int:
+    """Write one whole chunk of `TABLE_CHUNK_ROWS` rows of every column, the last may be shorter; return its bytes."""
+    start = index * TABLE_CHUNK_ROWS
     for name, values in columns.items():
-        try:
-            _write_column(path / name, values)
-        except OSError as error:
-            error.filename = error.filename or str(path / name)
-            raise
+        with _named(path / name):
+            array = _open_for_writing(path / name)
+            array[start : start + len(values)] = values.astype(object) if values.dtype.kind in "OUT" else values
+    return sum((path / name / "c" / str(index)).stat().st_size for name in columns)
 
 
-def _write_column(path: Path, values: Array) -> None:
-    text = values.dtype.kind in "OUT"
-    array = zarr.create_array(
-        store=path,
-        shape=values.shape,
-        dtype="string" if text else values.dtype,
-        chunks=(min(TABLE_CHUNK_ROWS, max(len(values), 1)), *values.shape[1:]),
-        compressors=(ZstdCodec(), Crc32cCodec()),
-        config={"write_empty_chunks": True},  # so that a missing chunk is a damage
-        overwrite=True,
-    )
-    if len(values):
-        array[...] = values.astype(object) if text else values
+def _open_for_writing(path: Path) -> Any:
+    """Open an array so that chunks of nothing but fill values are written, too: a missing one is a damage.
+
+    An array takes that from Zarr's settings when it is opened. They are global, hence one thread at a time.
+    """
+    with _settings, zarr.config.set({"array.write_empty_chunks": True}):
+        return zarr.open_array(path, mode="r+")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give errors of the system the name of what was written where they have none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:

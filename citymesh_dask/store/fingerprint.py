@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,37 @@ SAMPLES = 16
 BLOCK_BYTES = 1 << 16
 
 
-def file_fingerprint(path: str | Path) -> dict[str, Any]:
+def file_fingerprint(path: str | Path, beside: Sequence[Path] = ()) -> dict[str, Any]:
     """Return path, size, modification time and a hash of header and sampled blocks of a file.
 
-    A folder (or a file that cannot be read) has the fingerprint of its name alone.
+    What cannot be read as a file, such as a folder or an address on a server, has the fingerprint of its name.
 
     Parameters
     ----------
     path : str or Path
         The file.
+    beside : sequence of Path
+        Files that are read along with it; the hash knows their sizes, times and blocks too.
     """
-    source = Path(path)
+    digest = hashlib.blake2b(digest_size=16)
+    size, modified_ns = _add_file(digest, Path(path))
+    for file in beside:
+        digest.update(repr((file.name, *_add_file(digest, file))).encode())
+    known = digest.hexdigest() if size or beside else ""
+    return {"path": str(path), "bytes": size, "modified_ns": modified_ns, "hash": known}
+
+
+def _add_file(digest: hashlib.blake2b, path: Path) -> tuple[int, int]:
+    """Add the blocks of a file to a hash; return its size and time, 0 where it cannot be read."""
     try:
-        stat = source.stat()
-        digest = hashlib.blake2b(digest_size=16)
-        with open(source, "rb") as file:
+        stat = path.stat()
+        with open(path, "rb") as file:
             for k in range(SAMPLES + 1):
                 file.seek(stat.st_size * k // (SAMPLES + 1))
                 digest.update(file.read(BLOCK_BYTES))
     except OSError:
-        return {"path": str(source), "bytes": 0, "modified_ns": 0, "hash": ""}
-    return {"path": str(source), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "hash": digest.hexdigest()}
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def combined_fingerprint(value: Any) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import as_completed
+from distributed import Client, as_completed
 
-from citymesh_dask.engine.cluster import ClusterExecutor, Executor, LocalExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor, Executor, LocalExecutor, cluster_resources, local_cluster
 from citymesh_dask.engine.graph import plan_to_graph
 from citymesh_dask.engine.plan import Plan, Reduction, Stage, Task, TaskCall, numbered_stage
 from citymesh_dask.engine.progress import TaskDone
@@ -31,6 +31,18 @@ def cluster() -> Iterator[Any]:
     yield client
     client.close()
     cluster.close()
+
+
+def test_a_running_cluster_tells_what_a_run_may_use(cluster: Any) -> None:
+    resources = cluster_resources(cluster)
+    assert resources is not None and (resources.n_workers, resources.worker_bytes) == (2, 1 << 30)
+
+
+def test_a_client_that_is_not_the_default_one_will_do(cluster: Any, tmp_path: Path) -> None:
+    with Client(cluster.scheduler.address, set_as_default=False) as other:
+        plan = Plan((numbered_stage("square", square, 3, arguments=(str(tmp_path),)),), 1 << 30, 2)
+        run = Run(plan, ReceiptFolder(str(tmp_path / "receipts")), ClusterExecutor(other), finish=lambda run: 7)
+        assert run.result(60) == 7
 
 
 @pytest.fixture(params=SCHEDULERS)

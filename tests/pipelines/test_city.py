@@ -152,11 +152,13 @@ def test_resume_does_only_what_is_missing(tmp_path: Path) -> None:
 def test_finished_store_is_recognised_and_another_is_refused(tmp_path: Path) -> None:
     inputs = CITIES["delft"]() | {"scheduler": "synchronous", "progress": False}
     out = tmp_path / "a.zarr"
-    cm.build_city_mesh(out=out, **inputs).result()
+    first = cm.build_city_mesh(out=out, **inputs)
+    first.result()
     stamp = (out / "zarr.json").stat().st_mtime_ns
     again = cm.build_city_mesh(out=out, **inputs)
     assert again.result().n_faces == cm.open_mesh(out).n_faces
-    assert not again.futures
+    assert not again.futures and again.report == first.report
+    assert sum(first.report.face_counts.values()) == first.report.n_faces
     assert (out / "zarr.json").stat().st_mtime_ns == stamp
     with pytest.raises(cm.OutputError, match=r"another run.*--overwrite"):
         cm.build_city_mesh(out=out, max_mesh_size=8.0, **inputs)

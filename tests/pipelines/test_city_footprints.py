@@ -174,6 +174,14 @@ def test_outside_clipped_and_not_finite(tmp_path: Path) -> None:
     assert summary["outcomes"]["CLIPPED"] == 1
 
 
+def test_a_range_of_bad_features_does_not_stop_a_good_file(tmp_path: Path) -> None:
+    with np.errstate(invalid="ignore"):
+        strange = shapely.Polygon([(1000, 2000), (np.nan, 2005), (1005, 2005)])
+    path = write_vectors(tmp_path / "a.gpkg", [*squares(2), strange], {"floor": np.ones(3)})
+    _, summaries = run(make_job(tmp_path / "job", path, step=2, ground_field="floor", bounds=(990, 1990, 1040, 2020)))
+    assert summaries[1]["outcomes"] == {"SKIPPED_BAD_COORDINATES": 1}
+
+
 def test_footprints_are_reprojected_into_the_project(tmp_path: Path) -> None:
     shape = shapely.box(5.3872, 52.1552, 5.3874, 52.1554)
     path = write_vectors(tmp_path / "a.gpkg", [shape], {"floor": np.ones(1)}, crs="EPSG:4326")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.geometry.pieces import subdivision
-from citymesh_dask.pipelines.city import cleaning, part_reading, plan, samples
+from citymesh_dask.pipelines.city import cleaning, part_reading, plan, samples, table
 from citymesh_dask.pipelines.city import job as jobs
 from tests.oracle import load
 from tests.pipelines.scene_runs import ORIGIN, Scene, build_scene, mesh_again, write_scene
@@ -90,14 +90,15 @@ def check_any_packs(data: st.DataObject, folder: Path) -> None:
     _, inputs = random_scene(data.draw, folder)
     scenes = [build_scene(inputs, folder / "whole")]
     rows = data.draw(st.sampled_from([1, 3]))
-    little: dict[tuple[Any, str], Any] = {(module, "ROWS_PER_RANGE"): rows for module in (jobs, part_reading, samples)}
+    modules = (jobs, part_reading, samples, table)
+    little: dict[tuple[Any, str], Any] = {(module, "ROWS_PER_RANGE"): rows for module in modules}
     little[plan, "PARTS_PER_PACK"] = data.draw(st.sampled_from([1, 2, 5]))
     little[cleaning, "LINK_CELL"] = data.draw(st.sampled_from([10.0, 25.0]))
     with constants(little):
         scenes.append(build_scene(inputs, folder / "parts"))
-    table, other_table = (load(scene.out)[1] for scene in scenes)
-    for name in table:
-        np.testing.assert_array_equal(table[name], other_table[name], err_msg=name)
+    buildings, others = (load(scene.out)[1] for scene in scenes)
+    for name in buildings:
+        np.testing.assert_array_equal(buildings[name], others[name], err_msg=name)
     assert all_pieces(scenes[0].job) == all_pieces(scenes[1].job)
 
 

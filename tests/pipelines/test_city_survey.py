@@ -66,7 +66,7 @@ def test_inputs_may_be_one_path_or_many(tmp_path: Path) -> None:
     assert one.point_paths == (str(tmp_path / "b.laz"),)
     assert one.rasters == {"terrain": str(tmp_path / "c.tif")}
     many = CityInputs(footprints=[tmp_path / "a.gpkg", "b.shp"])
-    assert many.footprint_paths == (str(tmp_path / "a.gpkg"), "b.shp")
+    assert many.footprint_paths == (str(tmp_path / "a.gpkg"), str(Path("b.shp").absolute()))
     assert CityInputs(footprints=None).footprint_paths == ()  # type: ignore[arg-type]
 
 
@@ -157,7 +157,7 @@ def test_footprints_without_crs_beside_points_with_one(tmp_path: Path) -> None:
 
 def test_points_in_another_crs_are_refused_and_named(tmp_path: Path, town: Path) -> None:
     good, bad = write_points(tmp_path / "good.las", crs=RD), write_points(tmp_path / "bad.las", crs="EPSG:2154")
-    with pytest.raises(CRSError, match=r"bad\.las: points are in CRS EPSG:2154.*EPSG:28992"):
+    with pytest.raises(CRSError, match=r"bad\.las: the CRS of points is EPSG:2154.*EPSG:28992"):
         survey(footprints=town, points=[good, bad])
     with pytest.raises(CRSError, match=r"good\.las.*EPSG:28992.*EPSG:2154"):
         survey({"crs": "EPSG:2154"}, footprints=town, points=good)
@@ -166,7 +166,7 @@ def test_points_in_another_crs_are_refused_and_named(tmp_path: Path, town: Path)
 def test_rasters_in_another_crs_are_refused(tmp_path: Path, town: Path) -> None:
     points = write_points(tmp_path / "a.las", crs=RD)
     surface = write_raster(tmp_path / "s.tif", crs="EPSG:25832")
-    with pytest.raises(CRSError, match=r"s\.tif: surface.*EPSG:25832"):
+    with pytest.raises(CRSError, match=r"s\.tif: the CRS of surface.*EPSG:25832"):
         survey(footprints=town, points=points, surface=surface)
 
 

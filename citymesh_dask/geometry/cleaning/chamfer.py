@@ -102,13 +102,15 @@ def _chamfer_group(
     for v in range(n):
         cuts += max(0, degrees[v] - MAX_SECTORS)
     x, y, degree = np.empty(n + 2 * cuts, np.int64), np.empty(n + 2 * cuts, np.int64), np.zeros(n + 2 * cuts, np.int64)
-    x[:n], y[:n], degree[:n] = points[:, 0], points[:, 1], degrees
+    for v in range(n):
+        x[v], y[v], degree[v] = points[v, 0], points[v, 1], degrees[v]
     # Rows of `graph`: tail, head, left, right; a tail of -1 is an edge that is gone.
     graph = np.empty((m + 3 * cuts, 4), np.int64)
     for e in range(m):
         graph[e, 0], graph[e, 1] = edges[e, 0] - first_point, edges[e, 1] - first_point
         graph[e, 2], graph[e, 3] = edges[e, 2], edges[e, 3]
-    size = np.array([n, m])
+    size = np.empty(2, np.int64)
+    size[0], size[1] = n, m
     places = np.empty(pinched, np.int64)
     count = 0
     for v in range(n):
@@ -119,10 +121,11 @@ def _chamfer_group(
     for i in range(pinched):
         place_x[i] = x[places[i]]
     # Edges near each pinched point, as linked lists: chamfers add to those of their neighbours.
-    newest, entry, older, entries = np.full(pinched, -1), np.empty(64, np.int64), np.empty(64, np.int64), 0
-    listed, failed = 0, 0
+    newest, entry, older, entries = np.full(pinched, -1), np.empty(64, np.int64), np.empty(64, np.int64), np.int64(0)
+    # Typed, not literal, zeros: numba would compile the functions called for the literal as well.
+    listed, failed = np.int64(0), 0
     for i in range(pinched):
-        taker = _NOBODY
+        taker = np.int64(_NOBODY)
         while True:
             while listed < size[1]:
                 entry, older, entries = _list_edge(
@@ -200,8 +203,9 @@ def _cut_tip(
                         continue
                     for cut in cuts:
                         length = cut * tolerance / 4
-                        place_end(v, first, length, tolerance, graph, x, y, trial, spot, 0)
-                        place_end(v, second, length, tolerance, graph, x, y, trial, spot, 1)
+                        for which in range(2):
+                            ray = first if which == 0 else second
+                            place_end(v, ray, length, tolerance, graph, x, y, trial, spot, which)
                         if cut_is_clear(
                             v, first, second, taker, near, graph, x, y, degree, trial, spot, tolerance, frame, share
                         ):
@@ -246,7 +250,7 @@ def _sector_score(v: int, first: int, second: int, graph: Int64, x: Int64, y: In
 @njit(cache=True, nogil=True)
 def _in_order(graph: Int64, x: Int64, y: Int64) -> tuple[Int64, Int64]:
     """Return used points ascending and edges ascending, from smaller to larger point."""
-    used, count = np.full(len(x), -1), 0
+    used, count = np.full(len(x), -1), np.int64(0)
     for e in range(len(graph)):
         if graph[e, 0] >= 0:
             used[graph[e, 0]] = used[graph[e, 1]] = 0
@@ -260,7 +264,7 @@ def _in_order(graph: Int64, x: Int64, y: Int64) -> tuple[Int64, Int64]:
     for i in range(count):
         v = which[order[i]]
         points[i, 0], points[i, 1], used[v] = x[v], y[v], i
-    pairs, alive, kept = np.empty(len(graph), np.int64), np.empty(len(graph), np.int64), 0
+    pairs, alive, kept = np.empty(len(graph), np.int64), np.empty(len(graph), np.int64), np.int64(0)
     for e in range(len(graph)):
         if graph[e, 0] >= 0:
             a, b = used[graph[e, 0]], used[graph[e, 1]]

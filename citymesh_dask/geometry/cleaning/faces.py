@@ -141,7 +141,9 @@ def _surrounding_rings(
     n_rings = len(first)
     component = np.arange(len(x))
     box = np.empty((n_rings, 4), np.int64)
-    box[:, :2], box[:, 2:] = 1 << 60, -(1 << 60)
+    for r in range(n_rings):
+        box[r, 0] = box[r, 1] = 1 << 60
+        box[r, 2] = box[r, 3] = -(1 << 60)
     start = np.zeros(n_rings + 1, np.int64)
     for half in range(len(ring)):
         r, a, b = ring[half], tail[half >> 1], head[half >> 1]
@@ -246,7 +248,8 @@ def points_inside(
             cut = x[a] + (py[f] - y[a]) * float(x[b] - x[a]) / float(y[b] - y[a])
             if count == len(cuts):
                 longer = np.empty(2 * count)
-                longer[:count] = cuts
+                for i in range(count):
+                    longer[i] = cuts[i]
                 cuts = longer
             i = count
             while i > 0 and cuts[i - 1] > cut:

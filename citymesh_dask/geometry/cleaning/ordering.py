@@ -29,7 +29,9 @@ def sort_order(keys: Int64, n: int) -> Int64:
     n : int
         How many of them to sort.
     """
-    order = np.arange(n)
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        order[i] = i
     for low in range(0, n, _RUN):
         for i in range(low + 1, min(low + _RUN, n)):
             item = order[i]
@@ -78,7 +80,8 @@ def grown(array: Int64, room: int) -> Int64:
     if room <= len(array):
         return array
     longer = np.empty(max(2 * len(array), room), np.int64)
-    longer[: len(array)] = array
+    for k in range(len(array)):  # a slice assignment takes numba two seconds longer to compile
+        longer[k] = array[k]
     return longer
 
 

@@ -85,7 +85,7 @@ def absorb_regions(
     keys, small = np.empty(n_faces, np.int64), np.empty(n_faces, np.int64)
     changes, before = 0, -1
     while changes > before:  # what a region takes over may make it thin
-        before, count = changes, 0
+        before, count = changes, np.int64(0)
         for f in range(1, n_faces):
             if parent[f] == f and _is_small(label[f], size[f], border[f], tolerance, min_area):
                 keys[count], small[count] = size[f], f
@@ -106,7 +106,7 @@ def absorb_regions(
                             found += 1
                         shared[other] += length[members[k] >> 1]
                 f = following[f]
-            taker, best = -1, 0
+            taker, best = np.int64(-1), 0
             for k in range(found):
                 other = near[k]
                 rank = 1

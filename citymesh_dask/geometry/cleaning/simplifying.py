@@ -104,7 +104,7 @@ def _mark_ring(points: Int64, first: int, last: int, limit2: float, frame: Int64
     keep[anchor] = keep[far] = True
     # Offsets from the anchor, modulo n; chains between points that are kept already.
     offset = anchor - first
-    low = 0
+    low: np.int64 | int = np.int64(0)  # typed: numba would compile `_mark_chain` for a literal as well
     for high in range(1, n + 1):
         if keep[first + (high + offset) % n]:
             if high > low + 1:

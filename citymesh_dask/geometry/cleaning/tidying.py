@@ -52,7 +52,7 @@ def unique_graph(x: Int64, y: Int64, tail: Int64, head: Int64) -> tuple[Int64, I
             last = keys[v]
         place[v] = count
     pairs = np.empty(m, np.int64)
-    kept = 0
+    kept = np.int64(0)  # typed: numba would compile `sort_order` for a literal as well
     for e in range(m):
         a, b = place[tail[e]], place[head[e]]
         if a != b:
@@ -236,7 +236,8 @@ def _split_at_vertices(
     all_x, all_y = x, y
     if at_frame:
         all_x, all_y = np.empty(n + 4, np.int64), np.empty(n + 4, np.int64)
-        all_x[:n], all_y[:n] = x, y
+        for v in range(n):
+            all_x[v], all_y[v] = x[v], y[v]
         for corner in range(4):
             all_x[n + corner], all_y[n + corner] = frame[2 * (corner >> 1)], frame[1 + 2 * (corner & 1)]
     for e in range(len(tail)):
@@ -307,7 +308,8 @@ def _split_at_crossings(x: Int64, y: Int64, tail: Int64, head: Int64) -> tuple[i
         return 0, x, y, tail, head
     n = len(x)
     new_x, new_y = np.empty(n + found, np.int64), np.empty(n + found, np.int64)
-    new_x[:n], new_y[:n] = x, y
+    for v in range(n):
+        new_x[v], new_y[v] = x[v], y[v]
     edges, nodes, along = np.empty(2 * found, np.int64), np.empty(2 * found, np.int64), np.empty(2 * found, np.int64)
     for k in range(found):
         a, b, c, d = tail[first[k]], head[first[k]], tail[second[k]], head[second[k]]

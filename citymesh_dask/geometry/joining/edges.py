@@ -53,12 +53,17 @@ def tile_edges(faces: Int32, n_vertices: int) -> tuple[Int32, Int32, Int32]:
             ups, downs = up[slot], down[slot]
             if ups == 1 and downs == 1 and other != vertex:
                 continue
-            if ups + downs == 1 and other != vertex:
-                edges = _append(edges, counts, 0, vertex, other, ups == 1)
-            elif ups + downs > 2 and other != vertex:
-                overused = _append(overused, counts, 1, vertex, other, True)
+            kind, runs_up = 2, ups > 0  # variables: numba would compile `_append` for each constant anew
+            if other != vertex and ups + downs == 1:
+                kind = 0
+            elif other != vertex and ups + downs > 2:
+                kind, runs_up = 1, True
+            if kind == 0:
+                edges = _append(edges, counts, kind, vertex, other, runs_up)
+            elif kind == 1:
+                overused = _append(overused, counts, kind, vertex, other, runs_up)
             else:
-                inconsistent = _append(inconsistent, counts, 2, vertex, other, ups > 0)
+                inconsistent = _append(inconsistent, counts, kind, vertex, other, runs_up)
     return edges[: counts[0]], overused[: counts[1]], inconsistent[: counts[2]]
 
 

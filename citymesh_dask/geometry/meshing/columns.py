@@ -1,12 +1,13 @@
 """Levels at the vertices of outlines: where, one above the other, mesh vertices stand.
 
-A column is a function of its vertex alone (the true labels of all regions around it, the terrain
-there and the canonical pieces that meet there), so that whoever meshes a wall next to it agrees.
+Whoever meshes a wall over a vertex must agree on its column. Its real levels are those of the
+regions around the vertex, its wall levels divide the walls between them evenly. How finely follows
+from the walls that stand there; where another tile emits some of these walls, from the canonical
+pieces, which every tile sees alike.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +15,14 @@ from numba import njit
 
 from ...errors import RunError
 from ...mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
-from ...outlines import Constraints, Float64, Int8, Int32
+from ...outlines import Bool, Constraints, Float64, Int32
 from ...tiles import MESH_UNITS
 from .meshing import PlanarMesh
 
-_NEAREST = 0.4
-"""A wall level nearer than this many steps to a real level is left out."""
-_FINEST_STEP = 5
-"""Largest ``k`` at vertices that refinement put on outlines, whose pieces are shorter than canonical ones."""
+_WALL_RATIO = 1.5
+"""Wall levels stand apart by this many mean lengths of the walls over a vertex."""
+_FINEST = 2.0**-5
+"""Smallest distance of wall levels, in mesh sizes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Columns:
 
 
 def build_columns(
-    planar: PlanarMesh, constraints: Constraints, level_of: Int32, *, ground: Int32, mesh_walls: bool
+    planar: PlanarMesh, constraints: Constraints, level_of: Int32, *, ground: Int32, spans: Float64 | None
 ) -> Columns:
     """Return the columns of all vertices on constraints.
 
@@ -66,9 +67,9 @@ def build_columns(
         Level code of `BEYOND`, `GROUND` and the buildings by local label.
     ground : (n,) int32
         Terrain height at each planar vertex, units of 0.1 mm; read at vertices on constraints only.
-    mesh_walls : bool
-        True adds wall levels: multiples of ``h / 2**k`` between the lowest and highest real level,
-        except those nearer than 0.4 steps to a real one.
+    spans : (n, 2) float64 or None
+        Shortest and longest wall of this tile over each planar vertex, as `strips.spread_levels` gives
+        them. None leaves out the wall levels.
 
     Returns
     -------
@@ -86,20 +87,33 @@ def build_columns(
         level_of[np.concatenate([labels, labels, labels[source]]) + 2]
         for labels in (constraints.left, constraints.right)
     )
-    step = planar.asked.building_size * LEVELS_PER_METRE if mesh_walls else math.inf
-    steps = np.zeros(len(planar.points), dtype=np.int8)
-    steps[: planar.n_given] = constraints.wall_step
-    steps[planar.split_vertices] = _steps_on_pieces(planar.split_lengths, planar.asked.building_size)
     levels = np.stack([left, right], axis=1)
-    number, start, stacked, heights, buried = _stack_levels(vertices, levels, ground, steps, step)
+    spacing = np.full(len(planar.points), np.inf) if spans is None else _wall_spacing(planar, constraints, spans)
+    number, start, stacked, heights, buried = _stack_levels(vertices, levels, ground, spacing * LEVELS_PER_METRE)
     if buried >= 0:
         raise _buried_roof(planar, buried, ground=int(ground[buried]))
     return Columns(number, start, stacked, heights)
 
 
-def _steps_on_pieces(lengths: Float64, size: float) -> Int8:
-    """Return ``k`` of vertices that refinement put on outlines, from the mean length of the pieces around them."""
-    return np.clip(np.rint(np.log2(size / (1.5 * lengths))), 0, _FINEST_STEP).astype(np.int8)
+def _wall_spacing(planar: PlanarMesh, constraints: Constraints, spans: Float64) -> Float64:
+    """Return how far apart wall levels should stand at each vertex, metres.
+
+    A triangle over a wall of length w is best if levels are between w/2 and 2w apart, so that the
+    geometric mean of the shortest and the longest wall suits both.
+    """
+    size = planar.asked.building_size
+    spacing: Float64 = np.clip(_WALL_RATIO * np.sqrt(spans[:, 0] * spans[:, 1]), _FINEST * size, size)
+    foreign = _foreign_walls(constraints)
+    spacing[: planar.n_given][foreign] = size / 2.0 ** constraints.wall_step[foreign]
+    return spacing
+
+
+def _foreign_walls(constraints: Constraints) -> Bool:
+    """Tell at which points another tile may emit walls too: where it has a building beside a piece."""
+    foreign = np.zeros(len(constraints.points), dtype=bool)
+    for labels, own in ((constraints.left, constraints.own_left), (constraints.right, constraints.own_right)):
+        foreign[constraints.ends[(labels >= 0) & ~own]] = True
+    return foreign
 
 
 def _buried_roof(planar: PlanarMesh, vertex: int, *, ground: int) -> RunError:
@@ -113,8 +127,18 @@ def _buried_roof(planar: PlanarMesh, vertex: int, *, ground: int) -> RunError:
 
 
 @njit(cache=True, nogil=True)
+def _intervals(gap: float, spacing: float) -> int:
+    """Return into how many parts to divide a gap: the factor between them and the spacing is nearest to 1."""
+    ratio = gap / spacing
+    count = int(ratio)
+    if ratio * ratio > count * (count + 1):
+        count += 1
+    return max(count, 1)
+
+
+@njit(cache=True, nogil=True)
 def _stack_levels(
-    vertices: Int32, levels: Int32, ground: Int32, steps: Int8, size: float
+    vertices: Int32, levels: Int32, ground: Int32, spacing: Float64
 ) -> tuple[Int32, Int32, Int32, Int32, int]:
     """Return column numbers, starts, levels, heights, and a vertex with terrain above a roof or -1.
 
@@ -149,14 +173,14 @@ def _stack_levels(
         if count[v] == 0:
             continue
         n_columns += 1
-        first, last = begin[v], begin[v] + count[v] - 1
-        lowest = ground[v] if real[first] == TERRAIN_LEVEL else real[first]
-        n_slots += count[v]
-        if last > first:
-            n_slots += max(int((real[last] - lowest) / (size / 2.0 ** steps[v])), 0) + 1
-        if count[v] > 1 and lowest >= real[first + 1]:
-            empty = np.empty(0, np.int32)
-            return empty, empty, empty, empty, v
+        n_slots += 1
+        height = ground[v] if real[begin[v]] == TERRAIN_LEVEL else real[begin[v]]
+        for q in range(begin[v] + 1, begin[v] + count[v]):
+            if height >= real[q]:
+                empty = np.empty(0, np.int32)
+                return empty, empty, empty, empty, v
+            n_slots += _intervals(real[q] - height, spacing[v])
+            height = real[q]
     number = np.full(n_vertices, -1, np.int32)
     start = np.zeros(n_columns + 1, np.int32)
     stacked = np.empty(n_slots, np.int32)
@@ -167,21 +191,18 @@ def _stack_levels(
         if count[v] == 0:
             continue
         number[v] = column
-        step = size / 2.0 ** steps[v]
         for q in range(begin[v], begin[v] + count[v]):
             height = ground[v] if real[q] == TERRAIN_LEVEL else real[q]
             stacked[slot], heights[slot] = real[q], height
             slot += 1
-            if q + 1 == begin[v] + count[v] or step == math.inf:
+            if q + 1 == begin[v] + count[v]:
                 continue
-            top = real[q + 1]
-            m = math.floor(height / step) + 1.0
-            while m * step < top:
-                level = np.int32(np.rint(m * step))
-                if level - height >= _NEAREST * step and top - level >= _NEAREST * step:
-                    stacked[slot], heights[slot] = level, level
-                    slot += 1
-                m += 1.0
+            gap = real[q + 1] - height
+            parts = _intervals(gap, spacing[v])
+            for part in range(1, parts):
+                stacked[slot] = height + np.int32(np.rint(gap * (part / parts)))
+                heights[slot] = stacked[slot]
+                slot += 1
         column += 1
         start[column] = slot
-    return number, start, stacked[:slot], heights[:slot], -1
+    return number, start, stacked, heights, -1

@@ -95,11 +95,11 @@ def extrude_tile(
         If the terrain is not below a roof beside it.
     """
     level_of = np.concatenate([np.full(2, TERRAIN_LEVEL, dtype=np.int32), levels.astype(np.int32)])
-    region_level = _region_levels(planar, level_of)
+    region_level, spans = _region_levels(planar, level_of)
     shift = np.array(planar.origin) / MESH_UNITS
     ground = terrain.at(planar.points[:, 0] + shift[0], planar.points[:, 1] + shift[1])
     codes = np.rint(ground * LEVELS_PER_METRE).astype(np.int32)
-    columns = build_columns(planar, constraints, level_of, ground=codes, mesh_walls=mesh_walls)
+    columns = build_columns(planar, constraints, level_of, ground=codes, spans=spans if mesh_walls else None)
     band = (planar.triangles, planar.neighbours, planar.labels)
     used, border, n_walls = mark_slots(*band, level_of, len(ground), *columns.lookup)
     ids, slots, vertices, vertex_levels, n_inner = number_vertices(
@@ -115,13 +115,14 @@ def extrude_tile(
     return _boundary_last(mesh, quality)
 
 
-def _region_levels(planar: PlanarMesh, level_of: Int32) -> Int32:
-    """Return the level of the region around each vertex; what it says on constraints has no meaning."""
+def _region_levels(planar: PlanarMesh, level_of: Int32) -> tuple[Int32, Float64]:
+    """Return the level of the region around each vertex, meaningless on constraints, and the walls over it."""
     region_level = np.full(len(planar.points), UNUSED, dtype=np.int32)
-    spread_levels(planar.triangles, planar.labels, level_of, region_level)
+    band = (planar.triangles, planar.neighbours, planar.labels)
+    spans = spread_levels(planar.points, *band, level_of, region_level)
     stop = planar.n_given + len(planar.lattice_labels)
     region_level[planar.n_given : stop] = level_of[planar.lattice_labels + 2]
-    return region_level
+    return region_level, spans
 
 
 def _emit(

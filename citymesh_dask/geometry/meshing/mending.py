@@ -1,4 +1,4 @@
-"""Mending: moving free vertices around the few triangles that refinement left too sharp.
+"""Mending: moving free vertices around the few triangles that refinement left too sharp or too large.
 
 A pattern search (Hooke and Jeeves, "Direct search solution of numerical and statistical problems",
 JACM 1961) over rounded positions that keeps every star valid. Connectivity never changes.
@@ -35,7 +35,7 @@ def mend_triangles(
     area_limits: Float64,
     min_angle: float,
 ) -> int:
-    """Move vertices of triangles below the angle to where their stars are best, in place.
+    """Move vertices of triangles below the angle or over the area to where their stars are best, in place.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def mend_triangles(
     Returns
     -------
     int
-        Number of triangles that were below the angle before.
+        Number of triangles that were not as asked before.
     """
     target = math.sin(math.radians(min_angle)) ** 2
-    bad = _sharp_triangles(points, triangles, target)
+    bad = _poor_triangles(points, triangles, area_limits, target)
     if len(bad):
         _move_vertices(points, triangles, neighbours, mobility, area_limits, bad, target)
     return len(bad)
@@ -89,11 +89,18 @@ def squared_sine(points: Float64, a: int, b: int, c: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _sharp_triangles(points: Float64, triangles: Int32, target: float) -> Int32:
+def _is_poor(points: Float64, triangles: Int32, area_limits: Float64, t: int, target: float) -> bool:
+    """Tell whether a triangle is too sharp or too large."""
+    a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+    return bool(squared_sine(points, a, b, c) < target or 0.5 * orientation(points, a, b, c) > area_limits[t])
+
+
+@njit(cache=True, nogil=True)
+def _poor_triangles(points: Float64, triangles: Int32, area_limits: Float64, target: float) -> Int32:
     found = np.empty(len(triangles), np.int32)
     count = 0
     for t in range(len(triangles)):
-        if squared_sine(points, triangles[t, 0], triangles[t, 1], triangles[t, 2]) < target:
+        if _is_poor(points, triangles, area_limits, t, target):
             found[count] = t
             count += 1
     return found[:count].copy()
@@ -184,10 +191,10 @@ def _move_vertices(
         for t in bad:
             for e in range(3):
                 v = triangles[t, e]
-                worst = squared_sine(points, triangles[t, 0], triangles[t, 1], triangles[t, 2])
-                if worst >= target:
+                if not _is_poor(points, triangles, area_limits, t, target):
                     break
-                if mobility[v] == FIXED or (mobility[v] == ON_PIECE and worst > 0.0):
+                inverted = squared_sine(points, triangles[t, 0], triangles[t, 1], triangles[t, 2]) <= 0.0
+                if mobility[v] == FIXED or (mobility[v] == ON_PIECE and not inverted):
                     continue
                 size = _closed_star(triangles, neighbours, t, v, star)
                 if size == 0:

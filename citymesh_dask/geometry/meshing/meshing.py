@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...outlines import Constraints, Float64, Int32
+from ...outlines import BEYOND, Constraints, Float64, Int32
 from ...tiles import MESH_UNITS
 from .band import AREA_TOLERANCE, Band, Segments, triangulate_band
 from .frozen import give_back_edges
@@ -73,8 +73,6 @@ class PlanarMesh:
         Their regions.
     split_vertices, split_sources : (s,) int32
         Vertices that refinement put on constraints, and those constraints.
-    split_lengths : (s,) float64
-        Mean length of the two pieces that meet there, metres.
     """
 
     asked: Asked
@@ -89,7 +87,6 @@ class PlanarMesh:
     lattice_triangle_labels: Int32
     split_vertices: Int32
     split_sources: Int32
-    split_lengths: Float64
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def mesh_constraints(
         labels,
         lattice.triangles + np.int32(n_given),
         lattice.triangle_labels,
-        *_split_vertices(points, ends, band.pieces, n_old=n_old),
+        *_split_vertices(ends, band.pieces, n_old=n_old),
     )
 
 
@@ -183,7 +180,8 @@ def _localise(constraints: Constraints) -> _Input:
         np.where(own, true, np.int32(UNOWNED)),
         true,
         owned,
-        ~(own[:, 0] & own[:, 1]),
+        # Nobody meshes beyond the frame: edges there may be cut like those between two regions of this tile.
+        ~(own | (true == BEYOND)).all(axis=1),
     )
     return _Input((middle[0], middle[1]), (constraints.points - middle) / MESH_UNITS, segments)
 
@@ -259,13 +257,8 @@ def _mobility(n_points: int, ends: Int32, rim: Int32, *, n_given: int) -> npt.ND
     return mobility
 
 
-def _split_vertices(points: Float64, ends: Int32, pieces: Segments, *, n_old: int) -> tuple[Int32, Int32, Float64]:
-    """Return the vertices that refinement put on unfrozen constraints, each once, those constraints, and lengths."""
-    vector = points[ends[:, 1]] - points[ends[:, 0]]
-    length = np.hypot(vector[:, 0], vector[:, 1])
-    after = np.zeros(len(points))
-    after[ends[:, 0]] = length
-    # Every inner vertex of a cut constraint ends one of its pieces and starts another.
+def _split_vertices(ends: Int32, pieces: Segments, *, n_old: int) -> tuple[Int32, Int32]:
+    """Return the vertices that refinement put on unfrozen constraints, each once, and those constraints."""
+    # Every inner vertex of a cut constraint ends one of its pieces.
     at_end = (ends[:, 1] >= n_old) & ~pieces.frozen
-    vertices = ends[at_end, 1]
-    return vertices, pieces.source[at_end], 0.5 * (length[at_end] + after[vertices])
+    return ends[at_end, 1], pieces.source[at_end]

@@ -18,24 +18,6 @@ UNUSED = 2**31 - 1
 
 
 @njit(cache=True, nogil=True)
-def spread_levels(triangles: Int32, labels: Int32, level_of: Int32, region_level: Int32) -> None:
-    """Write the level of each triangle to its vertices.
-
-    Parameters
-    ----------
-    triangles : (t, 3) int32
-    labels : (t,) int32
-        Region of each.
-    level_of : (k + 2,) int32
-    region_level : (n,) int32
-        Changed in place.
-    """
-    for t in range(len(triangles)):
-        for e in range(3):
-            region_level[triangles[t, e]] = level_of[labels[t] + 2]
-
-
-@njit(cache=True, nogil=True)
 def _slot_of(start: Int32, levels: Int32, column: int, level: int) -> int:
     slot: int = start[column]
     while levels[slot] != level:
@@ -52,6 +34,42 @@ def _foot_level(neighbour: int, labels: Int32, level_of: Int32, level: int) -> i
     entry: int = labels[neighbour] + 2 if neighbour >= 0 else -2 - neighbour
     foot: int = level_of[entry]
     return foot
+
+
+@njit(cache=True, nogil=True)
+def spread_levels(
+    points: Float64, triangles: Int32, neighbours: Int32, labels: Int32, level_of: Int32, region_level: Int32
+) -> Float64:
+    """Write the level of each triangle to its vertices, and measure the walls that stand over them.
+
+    Parameters
+    ----------
+    points : (n, 2) float64
+        Metres.
+    triangles, neighbours, labels
+        The band, as in `meshing.PlanarMesh`.
+    level_of : (k + 2,) int32
+    region_level : (n,) int32
+        Changed in place.
+
+    Returns
+    -------
+    (n, 2) float64
+        Metres; shortest and longest wall of this tile over each vertex, 0 where there is none.
+    """
+    spans = np.zeros((len(points), 2))
+    for t in range(len(triangles)):
+        level = level_of[labels[t] + 2]
+        for e in range(3):
+            a, b = triangles[t, e], triangles[t, (e + 1) % 3]
+            region_level[a] = level
+            if _foot_level(neighbours[t, e], labels, level_of, level) >= level:
+                continue
+            length = np.hypot(points[b, 0] - points[a, 0], points[b, 1] - points[a, 1])
+            for v in (a, b):
+                spans[v, 0] = length if spans[v, 0] == 0.0 else min(spans[v, 0], length)
+                spans[v, 1] = max(spans[v, 1], length)
+    return spans
 
 
 @njit(cache=True, nogil=True)

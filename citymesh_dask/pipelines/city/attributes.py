@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ...errors import InputError
 from ...formats.footprints import FootprintSource, read_columns, read_ids
+from ...store.city_store import TEXT
 from ...store.schema import ARRAYS
 
 Array = npt.NDArray[Any]
@@ -22,7 +23,6 @@ _LOWEST, _HIGHEST = -9000.0, 99_999.0
 _WORDS_OF_ABSENCE = frozenset(("", "nan", "none", "null", "n/a", "-"))
 RESERVED = frozenset(spec.name.split("/")[1] for spec in ARRAYS if spec.name.startswith("buildings/"))
 """Columns of the building table that are computed."""
-TEXT = "string"
 _LONGEST_NAME = 200
 """Bytes of a name; file systems take 255, and numbers may be added."""
 

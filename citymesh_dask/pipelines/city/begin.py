@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CityMeshError, OutputError, RunError, StoreError
+from ...formats.input_names import files_beside
 from ...options import CityOptions
 from ...store.chunks import write_json
 from ...store.city_store import open_store
@@ -20,18 +21,19 @@ from .finish import software_versions
 from .job import CityJob, job_file, load_job, save_job
 from .plan import city_job
 from .resume import claim, forget_damage, refuse_second_run
-from .survey import CityInputs, PathLike, Survey
+from .survey import PathLike, Survey
 
 _SCRATCH_MARK = "citymesh-scratch.json"
 _ELSEWHERE = "choose another place"
 
 
-def describe_inputs(inputs: CityInputs) -> list[dict[str, Any]]:
-    """Return role and fingerprint of every input file."""
-    files = [("footprints", path) for path in inputs.footprint_paths]
-    files += [("points", path) for path in inputs.point_paths]
-    files += list(inputs.rasters.items())
-    return [{"role": role, **file_fingerprint(path)} for role, path in files]
+def describe_inputs(survey: Survey) -> list[dict[str, Any]]:
+    """Return role and fingerprint of every input file, those that a pattern or a folder stood for one by one."""
+    rasters = {"terrain": survey.terrain, "surface": survey.surface, "building_heights": survey.building_heights}
+    files = [("footprints", source.path) for source in survey.footprints]
+    files += [("points", source.path) for source in survey.points]
+    files += [(role, source.path) for role, source in rasters.items() if source is not None]
+    return [{"role": role, **file_fingerprint(path, files_beside(path))} for role, path in files]
 
 
 def output_path(out: PathLike | None) -> Path:

@@ -23,7 +23,7 @@ from ...geometry.pieces.outline_groups import boxes_meet, group_boxes, select_gr
 from ...outlines import Bool, Int64, Outlines
 from ...tiles import OUTLINE_UNITS, Box, Domain, morton_code
 from .job import CityJob, load_job
-from .part_reading import parts_in_box, read_boxes, read_parts, usable_parts
+from .part_reading import GROUPS, part_starts, parts_in_box, read_boxes, read_parts, usable_parts
 
 LINK_CELL = 1000.0
 """Least edge of a cell of the link grid, metres."""
@@ -63,7 +63,7 @@ def group_parts(job_path: str, index: int = 0) -> dict[str, Any]:
 
     Writes group ``groups``: pack ``k`` has groups ``pack_start[k]:pack_start[k + 1]``, group ``g`` the global
     part ids ``parts[group_start[g]:group_start[g + 1]]``; ``pack_box`` (n_packs, 4) is around
-    what cleaning can make of the pack.
+    what cleaning can make of the pack; ``part_start`` is the first part of each footprint group (`part_starts`).
     """
     job = load_job(job_path)
     n_files = len(job.footprint_ranges)
@@ -85,10 +85,11 @@ def group_parts(job_path: str, index: int = 0) -> dict[str, Any]:
     # Cleaning moves outlines by a few tolerances.
     margin = 8 * math.ceil(job.options.tolerance * OUTLINE_UNITS) * np.array([-1, -1, 1, 1])
     ranges = pairwise(group_start[pack_start].tolist())
-    around = [_around(boxes[low:high] + margin) for low, high in ranges]
+    around = [box_around(boxes[low:high] + margin) for low, high in ranges]
     pack_box = np.array(around, np.int64).reshape(-1, 4)
     arrays = {"pack_start": pack_start, "group_start": group_start, "parts": parts, "pack_box": pack_box}
-    job.scratch.write("groups", arrays, {"groups": len(first), "parts": len(parts)})
+    arrays["part_start"] = part_starts(job)
+    job.scratch.write(GROUPS, arrays, {"groups": len(first), "parts": len(parts)})
     largest = int(np.diff(group_start).max(initial=0))
     return {"groups": len(first), "parts": len(parts), "largest_group": largest}
 
@@ -100,9 +101,9 @@ def clean_outlines(job_path: str, index: int) -> dict[str, Any]:
     ``fate_rows``, ``fate``, ``fate_into`` (`Fates`) and ``fate_group``, the group in the pack that it is in.
     """
     job = load_job(job_path)
-    low, high = job.scratch.read("groups", "pack_start", (index, index + 2)).tolist()
-    start = job.scratch.read("groups", "group_start", (low, high + 1))
-    ids = job.scratch.read("groups", "parts", (int(start[0]), int(start[-1])))
+    low, high = job.scratch.read(GROUPS, "pack_start", (index, index + 2)).tolist()
+    start = job.scratch.read(GROUPS, "group_start", (low, high + 1))
+    ids = job.scratch.read(GROUPS, "parts", (int(start[0]), int(start[-1])))
     cleaned = _clean(job, ids, start - start[0])
     return _write_pack(job, index, cleaned, np.empty((0, 2), np.int64))
 
@@ -134,9 +135,9 @@ def settle_outlines(job_path: str, index: int = 0) -> dict[str, Any]:
     cleaned, removed = _clean(job, np.empty(0, np.int64), np.zeros(1, np.int64)), np.empty((0, 2), np.int64)
     while len(links):
         removed, labels = _clusters(links)
-        ids, start = _parts_of_clusters(job, removed, labels)
+        ids, start, places = _parts_of_clusters(job, removed, labels)
         cleaned = _clean(job, ids, start)
-        found = _new_conflicts(job, cleaned.outlines, removed, _cluster_places(job, cleaned.ids, start))
+        found = _new_conflicts(job, cleaned.outlines, removed, places)
         if not len(found):
             break
         links = np.concatenate((links, found))
@@ -207,8 +208,8 @@ def _spatial_codes(domain: Domain, boxes: Int64) -> Int64:
     return codes
 
 
-def _around(boxes: Int64) -> Int64:
-    """Return the box around some boxes; around none, one that meets nothing."""
+def box_around(boxes: Int64) -> Int64:
+    """Return the box around some boxes, (4,) int64; around none, one that meets nothing."""
     limits = np.iinfo(np.int64)
     low, high = boxes[:, :2].min(axis=0, initial=limits.max), boxes[:, 2:].max(axis=0, initial=limits.min)
     return np.concatenate((low, high))
@@ -264,8 +265,8 @@ def _conflicts_with_packs(job: CityJob, own: _Placed, *, packs: range, leave_out
     margin = math.ceil(job.options.tolerance * OUTLINE_UNITS)
     boxes = group_boxes(own.outlines)
     boxes = boxes[np.diff(own.outlines.point_start) > 0] + np.array([-margin, -margin, margin, margin])
-    around = _around(boxes)
-    pack_boxes = job.scratch.read("groups", "pack_box")
+    around = box_around(boxes)
+    pack_boxes = job.scratch.read(GROUPS, "pack_box")
     found = [np.empty((0, 4), np.int64)]
     for pack in np.flatnonzero(boxes_meet(pack_boxes, around[None]) if len(boxes) else []).tolist():
         if pack not in packs:
@@ -300,26 +301,20 @@ def _clusters(links: Int64) -> tuple[Int64, Int64]:
     return nodes, group_labels(len(nodes), number.reshape(-1, 2))
 
 
-def _parts_of_clusters(job: CityJob, nodes: Int64, labels: Int64) -> tuple[Int64, Int64]:
-    """Return the global part ids of clusters of groups, and where each cluster begins; smallest id first."""
-    pack_start = job.scratch.read("groups", "pack_start")
+def _parts_of_clusters(job: CityJob, nodes: Int64, labels: Int64) -> tuple[Int64, Int64, Int64]:
+    """Return the parts of clusters of groups: global ids, where each cluster begins, and one (pack, group) of each.
+
+    The cluster with the smallest id comes first. A conflict with one group of a cluster is one with all of it.
+    """
+    pack_start = job.scratch.read(GROUPS, "pack_start")
     members: dict[int, list[Int64]] = {}
     for (pack, group), label in zip(nodes.tolist(), labels.tolist(), strict=True):
-        low, high = job.scratch.read("groups", "group_start", (pack_start[pack] + group, pack_start[pack] + group + 2))
-        members.setdefault(label, []).append(job.scratch.read("groups", "parts", (int(low), int(high))))
-    clusters = sorted((np.sort(np.concatenate(ids)) for ids in members.values()), key=lambda ids: int(ids[0]))
-    return np.concatenate(clusters), starts_of(np.array([len(ids) for ids in clusters]))
-
-
-def _cluster_places(job: CityJob, ids: Int64, start: Int64) -> Int64:
-    """Return the pack and group of the first part of each cluster: a conflict with it is one with all of it."""
-    parts, group_start = job.scratch.read("groups", "parts"), job.scratch.read("groups", "group_start")
-    order = np.argsort(parts)
-    place = order[np.searchsorted(parts[order], ids[start[:-1]])]
-    group = np.searchsorted(group_start, place, side="right") - 1
-    pack_start = job.scratch.read("groups", "pack_start")
-    pack = np.searchsorted(pack_start, group, side="right") - 1
-    return np.stack((pack, group - pack_start[pack]), axis=1)
+        low, high = job.scratch.read(GROUPS, "group_start", (pack_start[pack] + group, pack_start[pack] + group + 2))
+        members.setdefault(label, []).append(job.scratch.read(GROUPS, "parts", (int(low), int(high))))
+    clusters = {label: np.sort(np.concatenate(ids)) for label, ids in members.items()}
+    order = sorted(clusters, key=lambda label: int(clusters[label][0]))
+    start = starts_of(np.array([len(clusters[label]) for label in order]))
+    return np.concatenate([clusters[label] for label in order]), start, nodes[order]
 
 
 def _new_conflicts(job: CityJob, outlines: Outlines, removed: Int64, places: Int64) -> Int64:

@@ -6,11 +6,11 @@ from typing import Any
 
 from ...engine.tree import tree_levels
 from ...geometry.joining.boundary import close_rim, merge_boundaries, merge_defects
-from ...geometry.joining.solid import close_solid
+from ...geometry.joining.solid import SolidClosing, close_solid
 from ...mesh import Boundary
 from ...store.chunks import Array
 from .job import CityJob, load_job
-from .meshes import boundary_name, defect_facts, read_boundary, write_boundary, write_empty_tile
+from .meshes import boundary_name, count_faces, defect_facts, read_boundary, write_boundary, write_empty_tile
 
 RIM_SEAMS = "seams/rim"
 
@@ -26,25 +26,28 @@ def close_mesh(job_path: str, index: int = 0) -> dict[str, Any]:
     boundary = read_boundary(job, boundary_name(levels, 0))
     rim = close_rim(boundary, job.domain.mesh_frame)
     seams, defects, written = rim.seams, rim.defects, 0
+    counts: dict[str, int] = {}
     if job.options.solid and len(defects):
         # There is nothing to close; the run goes on, to end with what is wrong and where.
         write_empty_tile(job, len(job.tiling))
     elif job.options.solid:
         closing, written = _write_closing(job, boundary)
-        merged = merge_boundaries([boundary, closing])
+        merged = merge_boundaries([boundary, closing.boundary])
+        counts = count_faces(closing.mesh.markers, job.n_rows)
         seams, defects = merged.seams, merge_defects([defects, merged.defects])
     written += job.scratch.write(RIM_SEAMS, {"seams": seams})
     return {
         "rim_length": rim.length,
         "frame_length": rim.frame_length,
         "bytes": written,
+        "face_counts": counts,
         "defects": defect_facts(job, defects),
         "n_defects": len(defects),
     }
 
 
-def _write_closing(job: CityJob, rim: Boundary) -> tuple[Boundary, int]:
-    """Write sides and base as the tile behind all others; return its boundary and the bytes."""
+def _write_closing(job: CityJob, rim: Boundary) -> tuple[SolidClosing, int]:
+    """Write sides and base as the tile behind all others; return them and the bytes."""
     tile = len(job.tiling)
     lows = [job.scratch.attributes(f"tiles/{k:05d}")["lowest"] for k in range(tile)]
     lowest = min(low for low in lows if low is not None)
@@ -52,4 +55,4 @@ def _write_closing(job: CityJob, rim: Boundary) -> tuple[Boundary, int]:
     mesh = closing.mesh
     arrays: dict[str, Array] = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
     written = job.scratch.write_zarr(f"tiles/{tile:05d}", arrays)
-    return closing.boundary, written + write_boundary(job, boundary_name(0, tile), closing.boundary)
+    return closing, written + write_boundary(job, boundary_name(0, tile), closing.boundary)

@@ -38,6 +38,10 @@ class Evidence(IntEnum):
     DEFAULT = 5
 
 
+SAMPLED = (Evidence.POINTS, Evidence.SURFACE, Evidence.BUILDING_HEIGHTS)
+"""Evidence whose unit is known from points and rasters only."""
+
+
 def roof_evidence(job_path: str, index: int) -> dict[str, Any]:
     """Decide the height of every building of a range of rows.
 

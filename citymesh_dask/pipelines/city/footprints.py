@@ -40,7 +40,7 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
     features = read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
     prepared = prepare_footprints(features.geometries, job.domain)
     prepared.status[features.unreadable] = Outcome.SKIPPED_NOT_A_POLYGON
-    _refuse_if_none_is_finite(source, prepared)
+    _refuse_if_none_is_finite(source, prepared.status)
     summary = {**_summary(prepared), "bad_heights": _bad_heights(features, job.options)}
     attributes = {
         "first_row": task.first_row,
@@ -68,11 +68,17 @@ def kept_columns(job: CityJob) -> dict[str, dict[str, Any]]:
     return table_columns(job.survey.footprints, found)
 
 
-def read_kept_columns(job: CityJob, index: int, columns: dict[str, dict[str, Any]]) -> dict[str, Array]:
-    """Return ``id`` and the kept attributes of range ``index``; ``columns`` comes from `kept_columns`."""
+def read_kept_columns(
+    job: CityJob, index: int, columns: dict[str, dict[str, Any]], *, rows: tuple[int, int] | None = None
+) -> dict[str, Array]:
+    """Return ``id`` and the kept attributes of range ``index``, or of its features ``rows[0]:rows[1]`` only.
+
+    ``columns`` comes from `kept_columns`.
+    """
     task = job.footprint_ranges[index]
+    low, high = rows or (0, task.stop - task.start)
     source = job.survey.footprints[task.source]
-    return read_table(source, task.start, task.stop, place=task.source, columns=columns)
+    return read_table(source, task.start + low, task.start + high, place=task.source, columns=columns)
 
 
 def _columns(source: FootprintSource, options: CityOptions) -> list[str]:
@@ -108,10 +114,10 @@ def _part_arrays(prepared: PreparedFootprints, first_row: int) -> dict[str, Arra
     }
 
 
-def _refuse_if_none_is_finite(source: FootprintSource, prepared: PreparedFootprints) -> None:
-    """One feature with NaN coordinates is skipped; where all have them, the file is broken."""
-    count = len(prepared.status)
-    if count and (prepared.status == Outcome.SKIPPED_BAD_COORDINATES).all():
+def _refuse_if_none_is_finite(source: FootprintSource, status: Array) -> None:
+    """Features with NaN coordinates are skipped; where a whole file has no others, it is broken."""
+    count = len(status)
+    if count == source.n_features and count and (status == Outcome.SKIPPED_BAD_COORDINATES).all():
         found = f"all its features ({count}) have NaN or infinite coordinates"
         advice = "repair the file, for example by writing it anew; check the CRS that it states"
         raise InputError(source.path, found, "finite coordinates", advice)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputError
-from ...formats.crs import Bounds, looks_like_feet
+from ...formats.crs import TALL_MEDIAN, Bounds, looks_like_feet
 from ...formats.footprints import FootprintSource, read_columns, require_field
 from ...options import CityOptions
 from .attributes import numbers, require_numbers
@@ -192,7 +192,7 @@ def attribute_notes(samples: Mapping[str, Mapping[str, Array]], options: CityOpt
             notes.append(f"attribute {name!r} seems to be in feet; if it is, pass --z-scale 0.3048")
     for path, values in samples.items():
         if looks_like_feet(_heights_above_ground(values)):
-            found = f"{path}: half of its first buildings are taller than 25"
+            found = f"{path}: half of its first buildings are taller than {TALL_MEDIAN:g}"
             return [*notes, f"{found}; if heights are in feet, pass --z-scale 0.3048"]
     return notes
 

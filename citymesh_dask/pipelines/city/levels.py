@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...formats.crs import TALL_MEDIAN
 from ...mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
 from ...outcomes import Outcome, is_skipped
 from ...store.chunks import Array
 from ...tiles import OUTLINE_UNITS
 from .cleaning import read_fates
+from .evidence import SAMPLED
 from .job import CityJob, load_job
 
 Float64 = npt.NDArray[np.float64]
@@ -48,7 +50,8 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     """Decide height and fate of every building of a range of rows.
 
     Writes group ``levels/{index}``: ``level`` int32 (0.1 mm), ``outcome`` int8, ``merged_into``
-    int64, ``evidence`` int8, ``ground_z``, ``roof_z``, ``area``, ``volume`` float64.
+    int64, ``evidence`` int8, ``ground_z``, ``roof_z``, ``area``, ``volume`` float64. Returns also how many heights
+    come from points and rasters (``sampled``), and how many of them are above `TALL_MEDIAN` (``tall``).
     """
     job = load_job(job_path)
     start, stop = job.row_range(index)
@@ -76,7 +79,10 @@ def building_levels(job_path: str, index: int) -> dict[str, Any]:
     }
     columns |= {"ground_z": ground_z, "roof_z": roof_z, "area": facts.area, "volume": volume}
     job.scratch.write(f"levels/{index:04d}", columns)
-    return {"meshed": int(meshed.sum()), "skipped": int(is_skipped(outcome).sum())}
+    sampled = raised & np.isin(evidence["evidence"], SAMPLED)
+    tall = sampled & (roof_z - ground_z > TALL_MEDIAN)
+    counted = {"meshed": meshed, "skipped": is_skipped(outcome), "sampled": sampled, "tall": tall}
+    return {name: int(flags.sum()) for name, flags in counted.items()}
 
 
 def roof_heights(facts: OutlineFacts, evidence: Mapping[str, Float64], *, min_height: float) -> Float64:

@@ -11,7 +11,7 @@ from ...geometry.joining.boundary import MergedBoundary, SeamDefects, SeamFault,
 from ...geometry.meshing.extrusion import TileSurface, extrude_tile
 from ...geometry.meshing.meshing import mesh_constraints
 from ...geometry.seams.seams import tile_constraints
-from ...mesh import Boundary, Quality, TileMesh
+from ...mesh import BASE_MARKER, SIDE_MARKER, TERRAIN_MARKER, Boundary, Quality, TileMesh
 from ...outlines import Constraints, Int32
 from ...store.chunks import Array
 from ...tiles import MESH_UNITS, Box
@@ -81,6 +81,7 @@ def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]
     wrong = {"overused": surface.overused, "inconsistent": surface.inconsistent}
     return {
         "faces": len(mesh.faces),
+        "face_counts": count_faces(mesh.markers, job.n_rows),
         "interior": mesh.n_interior,
         "bytes": written,
         "defects": [
@@ -90,6 +91,17 @@ def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]
         ],
         "n_defects": len(surface.overused) + len(surface.inconsistent),
     }
+
+
+def count_faces(markers: Int32, n_rows: int) -> dict[str, int]:
+    """Return the number of faces by part of the city, for ``n_rows`` rows of the building table.
+
+    >>> count_faces(np.array([-2, 0, 1, 1, 2], np.int32), 1)
+    {'terrain': 1, 'walls': 1, 'roofs': 3, 'sides': 0, 'base': 0}
+    """
+    named = {"terrain": markers == TERRAIN_MARKER, "walls": (markers >= 0) & (markers < n_rows)}
+    named |= {"roofs": markers >= n_rows, "sides": markers == SIDE_MARKER, "base": markers == BASE_MARKER}
+    return {name: int(np.count_nonzero(flags)) for name, flags in named.items()}
 
 
 def write_empty_tile(job: CityJob, index: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Reading of single polygons across the footprint groups by global part id.
 
 The parts of all footprint groups are numbered on from group to group; that number is a part's global id.
-Parts of buildings without evidence of height have ids, but are never cleaned.
+Parts of buildings without evidence of height have ids, but are never cleaned where buildings get walls.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from ...tiles import Box
 from .footprints import footprint_group
 from .job import ROWS_PER_RANGE, CityJob
 
+GROUPS = "groups"
+"""Scratch group of the stage group_parts."""
+
 
 def part_starts(job: CityJob) -> Int64:
     """Return the global id of the first part of each footprint group, and the number of all: (f + 1,) int64."""
@@ -22,11 +25,11 @@ def part_starts(job: CityJob) -> Int64:
 
 
 def usable_parts(job: CityJob, index: int) -> Bool:
-    """Return which parts of a footprint group belong to buildings with evidence of height, (n,) bool."""
+    """Return which parts of a footprint group are meshed: with evidence of height, or all without walls, (n,) bool."""
     task = job.footprint_ranges[index]
     rows = job.scratch.read(footprint_group(index), "rows")
-    if len(rows) == 0:
-        return np.zeros(0, np.bool_)
+    if len(rows) == 0 or job.options.lod == 0:
+        return np.ones(len(rows), np.bool_)
     low, high = task.first_row, task.first_row + task.stop - task.start
     evidence = []
     for block in range(low // ROWS_PER_RANGE, (high - 1) // ROWS_PER_RANGE + 1):
@@ -71,11 +74,11 @@ def read_parts(job: CityJob, ids: Int64) -> Parts:
     Parameters
     ----------
     job : CityJob
-        The run; its footprints are read.
+        The run; its parts are grouped.
     ids : (n,) int64
         Global ids.
     """
-    starts = part_starts(job)
+    starts = job.scratch.read(GROUPS, "part_start")
     order = np.argsort(ids, kind="stable")
     ascending = ids[order]
     found = []

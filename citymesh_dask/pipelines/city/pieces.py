@@ -23,9 +23,10 @@ from ...geometry.seams.seams import window_of
 from ...outlines import Int64, Outlines, Pieces
 from ...store.scratch import Scratch
 from ...tiles import OUTLINE_UNITS, Box
-from .cleaning import SETTLED, read_outlines
+from .cleaning import SETTLED, box_around, read_outlines
 from .ground import read_height_field
 from .job import CityJob, load_job
+from .part_reading import GROUPS
 
 FRAME = "pieces/frame"
 
@@ -134,17 +135,10 @@ def _outline_boxes(job: CityJob) -> Int64:
     """Return a box around each pack's outlines, the settled ones last."""
     # Cleaning moves outlines by a few tolerances out of the boxes of the parts.
     margin = 4 * math.ceil(job.options.tolerance * OUTLINE_UNITS)
-    packs = job.scratch.read("groups", "pack_box") + np.array([-margin, -margin, margin, margin])
-    return np.concatenate([packs, _around(job.scratch.read(SETTLED, "group_box"))[None]])
+    packs = job.scratch.read(GROUPS, "pack_box") + np.array([-margin, -margin, margin, margin])
+    return np.concatenate([packs, box_around(job.scratch.read(SETTLED, "group_box"))[None]])
 
 
 def _boxes_of_pieces(job: CityJob) -> Int64:
     packs = (job.scratch.read(f"pieces/{pack:05d}", "boxes") for pack in range(job.n_packs + 1))
-    return np.stack([_around(boxes) for boxes in packs])
-
-
-def _around(boxes: Int64) -> Int64:
-    """Return the box around some boxes; around none, a box that meets no other."""
-    nowhere = np.iinfo(np.int64)
-    low, high = boxes[:, :2].min(axis=0, initial=nowhere.max), boxes[:, 2:].max(axis=0, initial=nowhere.min)
-    return np.concatenate([low, high])
+    return np.stack([box_around(boxes) for boxes in packs])

@@ -97,9 +97,15 @@ def _with_memory(stages: list[Stage], job: CityJob) -> tuple[Stage, ...]:
 
 def _input_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
     """Return the stages that read footprints, points and rasters."""
-    compiling = numbered_stage(COMPILE, rehearsal.compile_kernels, 2, arguments=call)
     read = numbered_stage("read_footprints", footprints.read_footprints, len(job.footprint_ranges), arguments=call)
-    return [compiling, read, *ground.ground_stages(job, call)]
+    return [_compiling_stage(call), read, *ground.ground_stages(job, call)]
+
+
+def _compiling_stage(call: tuple[str]) -> Stage:
+    """Return the stage that compiles kernels, the longest rehearsals first."""
+    stage = numbered_stage(COMPILE, rehearsal.compile_kernels, len(rehearsal.REHEARSALS), arguments=call)
+    needs = (tuple(stage.tasks[k].key for k in first) for first in rehearsal.NEEDS)
+    return replace(stage, tasks=tuple(replace(task, needs=keys) for task, keys in zip(stage.tasks, needs, strict=True)))
 
 
 def _outline_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
@@ -130,5 +136,7 @@ def _output_stages(job: CityJob, call: tuple[str], *, last: str) -> list[Stage]:
     assemble = numbered_stage(
         "assemble", assembly.assemble, n_tasks, arguments=(*call, n_tasks), after=("number_vertices",)
     )
-    buildings = numbered_stage("write_table", table.write_building_table, 1, arguments=call, after=("building_levels",))
-    return [close, number, assemble, buildings]
+    head = numbered_stage("write_table_head", table.write_table_head, 1, arguments=call, after=("building_levels",))
+    count = table.n_table_chunks(job)
+    rows = numbered_stage("write_table", table.write_table_rows, count, arguments=call, after=(head.name,))
+    return [close, number, assemble, head, rows]

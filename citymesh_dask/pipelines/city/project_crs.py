@@ -122,7 +122,7 @@ def _check_placed(item: Placed, crs: str, option: str | None) -> None:
     if item.crs is not None:
         if not same_horizontal(item.crs, crs):
             require_metres(item.crs, item.path, item.bounds)  # a geographic one has an advice of its own
-            found = f"{item.role} are in CRS {crs_name(item.crs)}, the project in {crs_name(crs)}"
+            found = f"the CRS of {item.role} is {crs_name(item.crs)}, that of the project {crs_name(crs)}"
             advice = f"reproject the file, or pass --crs {_short(item.crs)} if all is meant to be there"
             raise CRSError(item.path, found, "the CRS of the project", advice)
     elif option is None:

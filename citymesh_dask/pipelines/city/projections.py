@@ -6,6 +6,7 @@ The constants were measured on the sample city and on real ones (``python -m tes
 
 from __future__ import annotations
 
+from ...store.schema import TABLE_CHUNK_ROWS
 from ...tiles import OUTLINE_UNITS
 from . import cleaning
 from .estimates import estimated_triangles
@@ -25,7 +26,7 @@ def projected_bytes(job: CityJob) -> dict[str, int]:
     rows = sum(task.stop - task.start for task in job.footprint_ranges)
     row_range = min(rows, ROWS_PER_RANGE)
     return {
-        "compile_kernels": 160 * _MIB,
+        "compile_kernels": 256 * _MIB,
         **_reading(job),
         **_terrain(job),
         "roof_evidence": 32 * _MIB + row_range * 4096,
@@ -42,7 +43,8 @@ def projected_bytes(job: CityJob) -> dict[str, int]:
         "close_mesh": _merge_bytes(job),
         "number_vertices": 32 * _MIB + 4096 * job.n_tiles,
         "assemble": 64 * _MIB,
-        "write_table": 32 * _MIB + rows * (256 + 128 * _most_fields(job)),
+        "write_table_head": 32 * _MIB + 32 * rows,
+        "write_table": 48 * _MIB + min(rows, TABLE_CHUNK_ROWS) * (256 + 128 * _most_fields(job)),
     }
 
 

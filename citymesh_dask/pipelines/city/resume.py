@@ -46,6 +46,7 @@ WRITERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("seams/rim", ("close_mesh",)),
     ("seams/", ("merge_l",)),
     ("numbering", ("number_vertices",)),
+    ("table", ("write_table_head",)),
     (STORE, ("number_vertices", "assemble", "write_table")),
 )
 """How the names of scratch groups begin, and the stages that write them; the first that fits counts."""

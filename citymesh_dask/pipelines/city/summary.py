@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,11 @@ from ...engine.ledger import Receipt
 from ...engine.memory import RESERVED_BYTES
 from ...engine.plan import Plan, Stage
 from ...facts import QualityFacts, RunFacts, StageFacts
+from ...formats.crs import TALL_MEDIAN
+from ...options import CityOptions
 from .finish import certificate, quality_totals, software_versions
 from .job import CityJob
+from .table import MOST_EXAMPLES
 
 
 def run_facts(
@@ -34,11 +38,11 @@ def run_facts(
     begun : float
         When this call of the run began, seconds since the epoch; older receipts were reused.
     """
-    table = receipts["write_table-0000"].facts
+    reasons = _reasons(receipts)
     number = receipts["number_vertices-0000"].facts
     quality = quality_totals(receipts)
     outcomes: dict[str, int] = {}
-    for entry in table["reasons"]:
+    for entry in reasons:
         outcomes[entry["status"]] = outcomes.get(entry["status"], 0) + entry["count"]
     return RunFacts(
         command=command_line(job),
@@ -47,10 +51,11 @@ def run_facts(
         plan=tuple(plan.rows()),
         stages=tuple(stage_facts(stage, receipts, begun) for stage in plan.stages),
         outcomes=outcomes,
-        reasons=tuple(entry for entry in table["reasons"] if entry["reason"]),
-        warnings=job.survey.notes,
+        reasons=tuple(entry for entry in reasons if entry["reason"]),
+        warnings=(*job.survey.notes, *late_notes(job.options, receipts)),
         n_vertices=number["vertices"],
         n_faces=number["faces"],
+        face_counts=_sums(receipts, "face_counts"),
         quality=QualityFacts(
             tuple(quality["angles"]),
             tuple(quality["wall_angles"]),
@@ -67,6 +72,52 @@ def run_facts(
         workers=plan.n_workers,
         versions=software_versions(),
     )
+
+
+def late_notes(options: CityOptions, receipts: Mapping[str, Receipt]) -> list[str]:
+    """Return the warnings for which the inputs had to be read.
+
+    Parameters
+    ----------
+    options : CityOptions
+        ``z_scale`` and the names of height attributes.
+    receipts : mapping of str to Receipt
+        Receipts of all tasks.
+    """
+    notes = []
+    bad = sum(receipt.facts["bad_heights"] for receipt in _of_stage(receipts, "read_footprints"))
+    if bad:
+        notes.append(f"{bad} values of height attributes are text that is no number; they count as not given")
+    levels = [receipt.facts for receipt in _of_stage(receipts, "building_levels")]
+    sampled, tall = (sum(facts[name] for facts in levels) for name in ("sampled", "tall"))
+    if options.z_scale == 1 and 2 * tall > sampled:
+        found = f"half of the buildings measured by points or rasters are taller than {TALL_MEDIAN:g}"
+        notes.append(f"{found}; if heights are in feet, pass --z-scale 0.3048")
+    return notes
+
+
+def _of_stage(receipts: Mapping[str, Receipt], stage: str) -> list[Receipt]:
+    """Return the receipts of a stage in the order of its tasks."""
+    return [receipts[key] for key in sorted(receipts) if key.rpartition("-")[0] == stage]
+
+
+def _reasons(receipts: Mapping[str, Receipt]) -> list[dict[str, Any]]:
+    """Return what became of the buildings, the pieces of the table put together."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for receipt in _of_stage(receipts, "write_table"):
+        for entry in receipt.facts["reasons"]:
+            whole = found.setdefault((entry["status"], entry["reason"]), {**entry, "count": 0, "examples": []})
+            whole["count"] += entry["count"]
+            whole["examples"] = [*whole["examples"], *entry["examples"]][:MOST_EXAMPLES]
+    return [found[key] for key in sorted(found)]
+
+
+def _sums(receipts: Mapping[str, Receipt], name: str) -> dict[str, int]:
+    """Return the sums of the numbers that some tasks told under a name, those that are zero left out."""
+    total: Counter[str] = Counter()
+    for receipt in receipts.values():
+        total.update(receipt.facts.get(name, {}))
+    return {part: count for part, count in total.items() if count}
 
 
 def stage_facts(stage: Stage, receipts: Mapping[str, Receipt], begun: float) -> StageFacts:
@@ -98,8 +149,8 @@ def command_line(job: CityJob) -> str:
     }
     for flag, paths in files.items():
         words += [flag, *paths] if paths else []
-    if survey.footprints:
-        words += ["--layer", survey.footprints[0].layer]
+    layers = {source.layer for source in survey.footprints}
+    words += ["--layer", *layers] if len(layers) == 1 else []
     for item in dataclasses.fields(job.options):
         words += _flag(item.name, getattr(job.options, item.name), item.default)
     return shlex.join([*words, "--out", job.out])

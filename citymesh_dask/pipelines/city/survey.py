@@ -14,6 +14,7 @@ from pathlib import Path
 from ...errors import InputError
 from ...formats.crs import Bounds, crs_name, feet_warning, same_horizontal
 from ...formats.footprints import FootprintSource, survey_footprints
+from ...formats.input_names import absolute_name
 from ...formats.lidar import PointSource, survey_points
 from ...formats.rasters import RasterSource, survey_raster
 from ...options import CityOptions
@@ -45,7 +46,7 @@ class CityInputs:
     Parameters
     ----------
     footprints, points : path or sequence of path
-        Files; stored as tuples of str, in the order given.
+        Files; stored as tuples of absolute names, in the order given: workers may have another working folder.
     layer : str, optional
         Layer of the footprints.
     terrain, surface, building_heights : path, optional
@@ -172,7 +173,7 @@ def _as_tuple(value: Paths, name: str) -> tuple[str, ...]:
     for item in files:
         if not isinstance(item, str) or not item:
             raise InputError(f"input {name}", repr(item), "a path", "give names of files")
-    return files
+    return tuple(map(absolute_name, files))
 
 
 def _given(inputs: CityInputs, options: CityOptions) -> set[str]:

@@ -1,4 +1,7 @@
-"""The building table: one row per source feature, whatever became of it."""
+"""The building table: one row per source feature, whatever became of it.
+
+Like the mesh it is written chunk by chunk, so that no task holds the table of a whole country.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,81 @@ import numpy.typing as npt
 
 from ...outcomes import is_skipped, reasons, status_words
 from ...store.chunks import Array
-from ...store.city_store import write_table
+from ...store.city_store import TEXT, create_table, write_table_chunk
+from ...store.schema import TABLE_CHUNK_ROWS
 from .assembly import partial_store
 from .footprints import kept_columns, read_kept_columns
-from .job import CityJob, load_job
+from .job import ROWS_PER_RANGE, CityJob, load_job
 from .levels import LEVEL_COLUMNS
 
 HEIGHT_SOURCES = ("none", "attribute", "points", "surface raster", "building-height raster", "default height")
 """Words for the evidence codes of the stage roof_evidence."""
+TABLE = "table"
+MOST_EXAMPLES = 5
+"""Ids that are kept for each reason."""
+_COMPUTED = {
+    **dict.fromkeys(("ground_z", "roof_z", "area", "volume"), "float64"),
+    "merged_into": "int64",
+    **dict.fromkeys(("status", "reason", "height_source"), TEXT),
+}
 
 
-def write_building_table(job_path: str, index: int = 0) -> dict[str, Any]:
-    """Write the group ``buildings`` of the store; returns the outcomes and their reasons by count."""
+def n_table_chunks(job: CityJob) -> int:
+    """Return the number of chunks, and of tasks, in which the table is written."""
+    return -(-job.n_rows // TABLE_CHUNK_ROWS)
+
+
+def write_table_head(job_path: str, index: int = 0) -> dict[str, Any]:
+    """Make the empty columns of the group ``buildings`` of the store.
+
+    Writes group ``table``: ``merged_into``, the building at the end of each chain of merges, and as attribute
+    ``columns`` what the table keeps of the sources (`kept_columns`).
+    """
     del index  # one task
     job = load_job(job_path)
-    columns = _level_columns(job)
-    outcome = columns.pop("outcome").astype(np.int8)
-    evidence = columns.pop("evidence")
-    del columns["level"]
-    columns["merged_into"] = follow_merges(columns["merged_into"])
+    columns = kept_columns(job)
+    into = [job.scratch.read(f"levels/{k:04d}", "merged_into") for k in range(job.n_row_ranges)]
+    into = [np.empty(0, np.int64), *into]
+    job.scratch.write(TABLE, {"merged_into": follow_merges(np.concatenate(into))}, {"columns": columns})
+    dtypes = {"id": TEXT, **{name: column["dtype"] for name, column in columns.items()}, **_COMPUTED}
+    create_table(partial_store(job) / "buildings", dtypes, job.n_rows)
+    return {"columns": len(dtypes)}
+
+
+def write_table_rows(job_path: str, index: int) -> dict[str, Any]:
+    """Write chunk ``index`` of all columns; returns the outcomes and their reasons by count."""
+    job = load_job(job_path)
+    rows = (index * TABLE_CHUNK_ROWS, min((index + 1) * TABLE_CHUNK_ROWS, job.n_rows))
+    levels = {name: _level_rows(job, name, rows) for name in LEVEL_COLUMNS if name not in ("level", "merged_into")}
+    outcome = levels.pop("outcome")
     words, why = status_words(outcome), reasons(outcome)
-    table: dict[str, Array] = {**_source_columns(job), **columns}
-    table["status"] = np.array(words, dtype=object)
-    table["reason"] = np.array(why, dtype=object)
-    table["height_source"] = np.array(HEIGHT_SOURCES, dtype=object)[evidence]
-    write_table(partial_store(job) / "buildings", table)
-    skipped = int(is_skipped(outcome).sum())
-    return {"rows": job.n_rows, "skipped": skipped, "reasons": _count_reasons(words, why, table["id"])}
+    table: dict[str, Array] = _source_rows(job, rows)
+    table["height_source"] = np.array(HEIGHT_SOURCES, dtype=object)[levels.pop("evidence")]
+    table["merged_into"] = job.scratch.read(TABLE, "merged_into", rows)
+    table["status"], table["reason"] = np.array(words, dtype=object), np.array(why, dtype=object)
+    written = write_table_chunk(partial_store(job) / "buildings", index, table | levels)
+    counts = _count_reasons(words, why, table["id"])
+    return {"rows": len(words), "skipped": int(is_skipped(outcome).sum()), "reasons": counts, "bytes": written}
 
 
-def _level_columns(job: CityJob) -> dict[str, Array]:
-    """Return what the levels stage decided, over all rows."""
-    empty = {"level": np.int32, "outcome": np.int8, "merged_into": np.int64, "evidence": np.int8}
-    columns = {}
-    for name in LEVEL_COLUMNS:
-        parts = [job.scratch.read(f"levels/{k:04d}", name) for k in range(job.n_row_ranges)]
-        columns[name] = np.concatenate(parts) if parts else np.empty(0, empty.get(name, np.float64))
-    return columns
+def _level_rows(job: CityJob, name: str, rows: tuple[int, int]) -> Array:
+    """Return what the levels stage decided about some rows."""
+    parts = []
+    for k in range(rows[0] // ROWS_PER_RANGE, -(-rows[1] // ROWS_PER_RANGE)):
+        first = k * ROWS_PER_RANGE
+        parts.append(job.scratch.read(f"levels/{k:04d}", name, (max(rows[0] - first, 0), rows[1] - first)))
+    return np.concatenate(parts)
+
+
+def _source_rows(job: CityJob, rows: tuple[int, int]) -> dict[str, Array]:
+    """Return ``id`` and the attributes of the sources for some rows."""
+    columns = job.scratch.attributes(TABLE)["columns"]
+    parts = []
+    for index, task in enumerate(job.footprint_ranges):
+        low, high = max(task.first_row, rows[0]), min(task.first_row + task.stop - task.start, rows[1])
+        if low < high:
+            parts.append(read_kept_columns(job, index, columns, rows=(low - task.first_row, high - task.first_row)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def follow_merges(into: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -65,21 +106,12 @@ def follow_merges(into: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return into
 
 
-def _source_columns(job: CityJob) -> dict[str, Array]:
-    """Return ``id`` and the attributes of the sources, over all rows."""
-    columns = kept_columns(job)
-    ranges = [read_kept_columns(job, index, columns) for index in range(len(job.footprint_ranges))]
-    if not ranges:
-        return {"id": np.empty(0, object)}
-    return {name: np.concatenate([part[name] for part in ranges]) for name in ranges[0]}
-
-
 def _count_reasons(words: list[str], why: list[str], ids: Array) -> list[dict[str, Any]]:
     """Return one entry per status and reason with its count and the first ids."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row, key in enumerate(zip(words, why, strict=True)):
         entry = found.setdefault(key, {"status": key[0], "reason": key[1], "count": 0, "examples": []})
         entry["count"] += 1
-        if len(entry["examples"]) < 5:
+        if len(entry["examples"]) < MOST_EXAMPLES:
             entry["examples"].append(str(ids[row]))
     return [found[key] for key in sorted(found)]
