@@ -33,11 +33,11 @@ from .engine.run import Run
 from .errors import OptionError, OutputError, RunError
 from .options import CityOptions
 from .pipelines.city.begin import begin_job, choose_job, describe_inputs, is_finished, output_path
-from .pipelines.city.finish import seal_store
+from .pipelines.city.ending.finish import seal_store
+from .pipelines.city.ending.summary import run_facts
+from .pipelines.city.inputs.survey import CityInputs, PathLike, Paths, survey_city
 from .pipelines.city.job import CityJob, job_file
 from .pipelines.city.plan import plan_city
-from .pipelines.city.summary import run_facts
-from .pipelines.city.survey import CityInputs, PathLike, Paths, survey_city
 from .report import read_facts, write_report
 from .store.chunks import Array
 from .store.city_store import CityStore, open_store

@@ -95,7 +95,7 @@ class Pieces:
         Metres; shortest piece at each point, once it is halved down to the mesh size, of those with ground on a
         side or of a divided cluster; ``inf`` where there is none.
     wall_step : (n,) int8
-        ``k``: levels of meshed walls at this point stand at multiples of ``h / 2**k``.
+        ``k``: where several tiles emit walls over this point, their levels stand about ``h / 2**k`` apart.
     """
 
     points: Int64

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .benchmarks.__main__ import BENCHMARKS
-from .benchmarks.figures import TINY, table
+from tests.benchmarks.__main__ import BENCHMARKS
+from tests.benchmarks.figures import TINY, table
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

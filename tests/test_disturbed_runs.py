@@ -23,8 +23,8 @@ from citymesh_dask.engine.cluster import connect_address
 from citymesh_dask.engine.signals import signals_held_back
 from citymesh_dask.errors import OptionError, RunError
 from citymesh_dask.pipelines.checking.check import check_store
-from citymesh_dask.pipelines.city import meshes
 from citymesh_dask.pipelines.city.resume import writers
+from citymesh_dask.pipelines.city.tiles import meshes
 from tests.hostile import assert_one_message, refused, results, write_town
 
 Captured = pytest.CaptureFixture[str]
@@ -101,6 +101,31 @@ def test_a_read_only_disk(town: Path, small_disk: Callable[[str], Path], capsys:
     disk = small_disk("1m")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     refused(capsys, build(town, out=f"{disk}/out.zarr"), "Read-only file system", "choose another place with --out")
+
+
+_GROUP = """
+import numba
+import numpy as np
+from citymesh_dask.geometry.grouping import group_labels
+print(group_labels(3, np.array([[0, 2]])).tolist(), numba.config.CACHE_DIR)
+"""
+
+
+def test_kernels_are_kept_somewhere_where_neither_package_nor_home_can_be_written(
+    tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("50m")
+    package = Path(cm.__file__).parent
+    shutil.copytree(package, disk / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    kept = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    settings = kept | {"PYTHONPATH": str(disk), "HOME": str(disk), "TMPDIR": str(tmp_path)}
+    for _ in range(2):
+        line = [sys.executable, "-c", _GROUP]
+        ended = subprocess.run(line, capture_output=True, text=True, env=settings, cwd=tmp_path, timeout=120)
+        labels, _, folder = ended.stdout.strip().partition("] ")
+        assert labels == "[0, 1, 0", ended.stderr
+        assert Path(folder).parent == tmp_path and list(Path(folder).rglob("*.nbi"))
 
 
 # ---- data between the tasks that are damaged -----------------------------------------------------

@@ -24,19 +24,19 @@ from citymesh_dask.engine.run import Run
 from citymesh_dask.formats.footprints import read_features, survey_footprints
 from citymesh_dask.geometry.cleaning.checking import check_outlines
 from citymesh_dask.geometry.cleaning.cleaning import clean_groups, link_distance
-from citymesh_dask.geometry.cleaning.linking import group_labels, link_parts
+from citymesh_dask.geometry.cleaning.linking import link_parts
 from citymesh_dask.geometry.cleaning.part_sets import take_parts
+from citymesh_dask.geometry.grouping import group_labels
 from citymesh_dask.geometry.polygons import prepare_footprints
 from citymesh_dask.outlines import Parts
 from citymesh_dask.pipelines.city.job import save_job
 from citymesh_dask.pipelines.city.plan import plan_city
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import OUTLINE_UNITS, Domain
-
-from . import prototype, prototype_cleaning
-from .figures import TINY, Figure, Scale, skipped
-from .sample import KEPT
-from .towns import Town, town_job, towns
+from tests.benchmarks import prototype, prototype_cleaning
+from tests.benchmarks.figures import TINY, Figure, Scale, skipped
+from tests.benchmarks.sample import KEPT
+from tests.benchmarks.towns import Town, town_job, towns
 
 T = TypeVar("T")
 

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import citymesh_dask
-
-from .figures import FULL, TINY, Figure, Scale
-from .sample import KEPT
+from tests.benchmarks.figures import FULL, TINY, Figure, Scale
+from tests.benchmarks.sample import KEPT
 
 SIZE_M = {FULL.name: 1000.0, TINY.name: TINY.city_m}
 _STEEP_WALL_DEG = 20

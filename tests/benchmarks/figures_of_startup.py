@@ -19,8 +19,8 @@ from citymesh_dask.engine.memory import measure_peak
 from citymesh_dask.formats.footprints import FootprintSource
 from citymesh_dask.formats.lidar import PointSource
 from citymesh_dask.options import CityOptions
+from citymesh_dask.pipelines.city.inputs.survey import Survey
 from citymesh_dask.pipelines.city.plan import city_job, plan_city
-from citymesh_dask.pipelines.city.survey import Survey
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import Domain
 from tests.benchmarks.figures import TINY, Figure, Scale

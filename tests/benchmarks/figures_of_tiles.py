@@ -20,13 +20,13 @@ from citymesh_dask.engine.memory import measure_peak
 from citymesh_dask.geometry.meshing.extrusion import extrude_tile
 from citymesh_dask.geometry.meshing.meshing import mesh_constraints
 from citymesh_dask.geometry.seams.seams import tile_constraints
-from citymesh_dask.pipelines.city.cleaning import read_outlines
-from citymesh_dask.pipelines.city.ground import read_height_field
+from citymesh_dask.pipelines.city.ground.ground import read_height_field
 from citymesh_dask.pipelines.city.job import CityJob, load_job, save_job
-from citymesh_dask.pipelines.city.levels import read_levels
-from citymesh_dask.pipelines.city.meshes import mesh_tile, write_tile
-from citymesh_dask.pipelines.city.pieces import read_pieces
+from citymesh_dask.pipelines.city.outlines.cleaning import read_outlines
+from citymesh_dask.pipelines.city.outlines.pieces import read_pieces
 from citymesh_dask.pipelines.city.plan import plan_city
+from citymesh_dask.pipelines.city.tiles.levels import read_levels
+from citymesh_dask.pipelines.city.tiles.meshes import mesh_tile, write_tile
 from citymesh_dask.tiles import MESH_UNITS
 from tests.benchmarks import prototype, prototype_tiles
 from tests.benchmarks.figures import TINY, Figure, Scale, skipped

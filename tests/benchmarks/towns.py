@@ -16,14 +16,13 @@ from rasterio.transform import Affine
 
 from citymesh_dask.formats.footprints import survey_footprints
 from citymesh_dask.options import CityOptions
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob
 from citymesh_dask.pipelines.city.plan import city_job
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
 from citymesh_dask.tiles import Domain, Tiling
-
-from ..conftest import DATA
-from .figures import TINY, Scale
-from .sample import KEPT, sample_city
+from tests.benchmarks.figures import TINY, Scale
+from tests.benchmarks.sample import KEPT, sample_city
+from tests.conftest import DATA
 
 _MARGIN_M = 40
 

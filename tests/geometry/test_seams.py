@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from citymesh_dask.errors import RunError
 from citymesh_dask.geometry.cleaning.cleaning import clean_groups
-from citymesh_dask.geometry.cleaning.linking import group_labels, link_parts
+from citymesh_dask.geometry.cleaning.linking import link_parts
+from citymesh_dask.geometry.grouping import group_labels
 from citymesh_dask.geometry.pieces import subdivision
+from citymesh_dask.geometry.pieces.bisection import coarse_spacing
 from citymesh_dask.geometry.pieces.domain_frame import subdivide_frame
 from citymesh_dask.geometry.pieces.piece_sets import join_pieces, pieces_in_window
 from citymesh_dask.geometry.pieces.subdivision import subdivide
 from citymesh_dask.geometry.seams.cocircular import break_ties
-from citymesh_dask.geometry.seams.fillers import filler_points, filler_spacing
+from citymesh_dask.geometry.seams.fillers import filler_points
 from citymesh_dask.geometry.seams.location import label_at
 from citymesh_dask.geometry.seams.seams import tile_constraints, window_of
 from citymesh_dask.outlines import BEYOND, GROUND, Constraints, Outlines, Parts, Pieces
@@ -408,7 +410,7 @@ def test_fillers_are_the_same_in_every_box_and_keep_their_distance() -> None:
     along = np.clip((whole - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
     distance = np.hypot(*(whole - a - along[:, None] * (b - a)).T) / MESH_UNITS
     assert 5.5 <= distance.min() < 8
-    assert filler_spacing(10.0) == filler_spacing(2.0) == 10.0 and filler_spacing(50.0) == 50.0
+    assert coarse_spacing(10.0) == coarse_spacing(2.0) == 10.0 and coarse_spacing(50.0) == 50.0
     assert abs(len(whole) - 400 * 300 / 86.6) < 120
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.geometry.keys import unique_points
+from citymesh_dask.geometry.outline_groups import edges_near, group_boxes, select_groups
 from citymesh_dask.geometry.pieces import subdivision
 from citymesh_dask.geometry.pieces.domain_frame import frame_reach, subdivide_frame
-from citymesh_dask.geometry.pieces.outline_groups import edges_near, group_boxes, select_groups
 from citymesh_dask.geometry.pieces.outline_measures import measure_outlines
 from citymesh_dask.geometry.pieces.piece_sets import join_pieces, pieces_in_window
 from citymesh_dask.geometry.pieces.segment_grid import any_near, segment_grid

@@ -13,10 +13,10 @@ from citymesh_dask.engine.cluster import LocalExecutor
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.city.finish import seal_store
+from citymesh_dask.pipelines.city.ending.finish import seal_store
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob, save_job
 from citymesh_dask.pipelines.city.plan import city_job, plan_city
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import Domain, Tiling
 

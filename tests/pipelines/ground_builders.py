@@ -9,10 +9,10 @@ import numpy as np
 
 from citymesh_dask.geometry.terrain.terrain import BLOCK, TerrainLattice
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.city.footprints import read_footprints
-from citymesh_dask.pipelines.city.ground import ground_stages
+from citymesh_dask.pipelines.city.ground.ground import ground_stages
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob, FootprintRange, PointRange, save_job
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
+from citymesh_dask.pipelines.city.outlines.footprints import read_footprints
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import regular_tiling
 

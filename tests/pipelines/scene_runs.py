@@ -17,9 +17,9 @@ from citymesh_dask.engine.cluster import LocalExecutor
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.pipelines.checking.check import check_store
-from citymesh_dask.pipelines.city.cleaning import read_outlines
-from citymesh_dask.pipelines.city.finish import seal_store
+from citymesh_dask.pipelines.city.ending.finish import seal_store
 from citymesh_dask.pipelines.city.job import CityJob, save_job
+from citymesh_dask.pipelines.city.outlines.cleaning import read_outlines
 from citymesh_dask.pipelines.city.plan import plan_city
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.tiles import MESH_PER_OUTLINE, Domain, Tiling

@@ -11,7 +11,7 @@ import pytest
 
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.begin import describe_inputs
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from tests.hostile import HOUSES, write_cloud, write_town
 from tests.vector_samples import write_vectors
 

@@ -21,8 +21,10 @@ from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outcomes import Outcome
 from citymesh_dask.outlines import Outlines, Parts
-from citymesh_dask.pipelines.city import cleaning
-from citymesh_dask.pipelines.city.cleaning import (
+from citymesh_dask.pipelines.city.inputs.survey import Survey
+from citymesh_dask.pipelines.city.job import CityJob, FootprintRange, save_job
+from citymesh_dask.pipelines.city.outlines import cleaning
+from citymesh_dask.pipelines.city.outlines.cleaning import (
     check_outlines,
     clean_outlines,
     group_parts,
@@ -34,8 +36,6 @@ from citymesh_dask.pipelines.city.cleaning import (
     read_outlines,
     settle_outlines,
 )
-from citymesh_dask.pipelines.city.job import CityJob, FootprintRange, save_job
-from citymesh_dask.pipelines.city.survey import Survey
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import Domain, regular_tiling
 from tests.geometry.cleaning_oracle import Cleaned, clean, graph_problems

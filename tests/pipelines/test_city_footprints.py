@@ -18,10 +18,10 @@ from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outcomes import Outcome
 from citymesh_dask.outlines import Parts
-from citymesh_dask.pipelines.city.attributes import numbers, require_numbers, table_columns
-from citymesh_dask.pipelines.city.footprints import kept_columns, read_footprints, read_kept_columns
+from citymesh_dask.pipelines.city.inputs.attributes import numbers, require_numbers, table_columns
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob, FootprintRange, load_job, save_job
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
+from citymesh_dask.pipelines.city.outlines.footprints import kept_columns, read_footprints, read_kept_columns
 from citymesh_dask.store.city_store import write_table
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import regular_tiling

@@ -14,12 +14,12 @@ from rasterio.transform import Affine
 from citymesh_dask.errors import InputError
 from citymesh_dask.geometry.terrain.filling import VOID, fill_top, smooth
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.city.evidence import Evidence
-from citymesh_dask.pipelines.city.footprints import read_footprints
-from citymesh_dask.pipelines.city.ground import read_height_field
+from citymesh_dask.pipelines.city.ground.evidence import Evidence
+from citymesh_dask.pipelines.city.ground.ground import read_height_field
+from citymesh_dask.pipelines.city.ground.sampling import sample_points
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs
 from citymesh_dask.pipelines.city.job import CityJob, save_job
-from citymesh_dask.pipelines.city.sampling import sample_points
-from citymesh_dask.pipelines.city.survey import CityInputs
+from citymesh_dask.pipelines.city.outlines.footprints import read_footprints
 from tests.ground_samples import write_points, write_raster
 from tests.pipelines.ground_builders import ground_job, roofs, run_ground, whole_terrain
 from tests.vector_samples import write_vectors

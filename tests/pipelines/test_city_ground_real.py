@@ -13,10 +13,10 @@ import pytest
 
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outlines import Parts
-from citymesh_dask.pipelines.city.evidence import Evidence
-from citymesh_dask.pipelines.city.ground import read_height_field
+from citymesh_dask.pipelines.city.ground.evidence import Evidence
+from citymesh_dask.pipelines.city.ground.ground import read_height_field
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs
 from citymesh_dask.pipelines.city.job import CityJob
-from citymesh_dask.pipelines.city.survey import CityInputs
 from tests.conftest import city_data
 from tests.pipelines.ground_builders import ground_job, roofs, run_ground, whole_terrain
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from citymesh_dask.geometry.outline_groups import group_boxes, select_groups
 from citymesh_dask.geometry.pieces.domain_frame import subdivide_frame as subdivide_sides
-from citymesh_dask.geometry.pieces.outline_groups import group_boxes, select_groups
 from citymesh_dask.geometry.pieces.piece_sets import join_pieces
 from citymesh_dask.geometry.pieces.subdivision import subdivide
 from citymesh_dask.geometry.seams.seams import tile_constraints, window_of
 from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions
 from citymesh_dask.outlines import Outlines, Pieces
+from citymesh_dask.pipelines.city.inputs.survey import Survey
 from citymesh_dask.pipelines.city.job import CityJob, save_job
-from citymesh_dask.pipelines.city.pieces import read_pieces, subdivide_frame, subdivide_outlines
-from citymesh_dask.pipelines.city.survey import Survey
+from citymesh_dask.pipelines.city.outlines.pieces import read_pieces, subdivide_frame, subdivide_outlines
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import MESH_UNITS, Box, Domain, regular_tiling
 from tests.outline_scenes import outlines_of_rings, square

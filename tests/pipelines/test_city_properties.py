@@ -14,8 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.geometry.pieces import subdivision
-from citymesh_dask.pipelines.city import cleaning, part_reading, plan, samples, table
 from citymesh_dask.pipelines.city import job as jobs
+from citymesh_dask.pipelines.city import plan
+from citymesh_dask.pipelines.city.ending import table
+from citymesh_dask.pipelines.city.ground import samples
+from citymesh_dask.pipelines.city.outlines import cleaning, part_reading
 from tests.oracle import load
 from tests.pipelines.scene_runs import ORIGIN, Scene, build_scene, mesh_again, write_scene
 from tests.strategies import EXTENT, city_options, footprints, tilings

@@ -16,7 +16,7 @@ from rasterio.transform import Affine
 from citymesh_dask.errors import CRSError, InputError, InputMissingError
 from citymesh_dask.formats.crs import authority_code, same_horizontal
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.city.survey import CityInputs, Survey, survey_city
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, Survey, survey_city
 from tests.conftest import city_data
 from tests.vector_samples import squares, write_vectors
 

@@ -10,11 +10,11 @@ import pytest
 
 from citymesh_dask.engine.ledger import Receipt
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.city import table
+from citymesh_dask.pipelines.city.ending import table
+from citymesh_dask.pipelines.city.ending.summary import command_line, late_notes
+from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob
 from citymesh_dask.pipelines.city.plan import city_job
-from citymesh_dask.pipelines.city.summary import command_line, late_notes
-from citymesh_dask.pipelines.city.survey import CityInputs, survey_city
 from citymesh_dask.store import city_store
 from citymesh_dask.store.city_store import create_table, open_store, write_table_chunk
 from citymesh_dask.store.manifest import ReceiptFolder

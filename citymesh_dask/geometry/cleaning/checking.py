@@ -14,7 +14,7 @@ from numba import njit
 
 from ...outlines import Int64, Outlines
 from ...tiles import OUTLINE_UNITS
-from ..pieces.outline_groups import group_boxes
+from ..outline_groups import group_boxes
 from .faces import trace_rings
 from .ordering import grown
 from .predicates import cross_properly, segments_near, squared_distance

@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 
 from ...outlines import GROUND, Bool, Float64, Int64
-from .ordering import bucket_intervals, find_root, join
+from ..grouping import find_root, join
+from .ordering import bucket_intervals
 from .predicates import precedes
 
 DEAD = -1

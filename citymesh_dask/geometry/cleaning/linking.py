@@ -1,6 +1,6 @@
 """Which polygons stand so near to one another that they must be cleaned together.
 
-Only distances between whole polygons belong here; grouping by them is `group_labels`.
+Only distances between whole polygons belong here; grouping by them is `grouping.group_labels`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 
 from ...outlines import Int64, Parts
-from .ordering import find_root, grown, join
+from ..grouping import find_root, join
+from .ordering import grown
 from .predicates import segments_near
 
 
@@ -48,22 +49,6 @@ def part_boxes(parts: Parts) -> Int64:
     low = np.minimum.reduceat(parts.points, starts, axis=0)
     high = np.maximum.reduceat(parts.points, starts, axis=0)
     return np.concatenate((low, high), axis=1)
-
-
-def group_labels(n: int, pairs: Int64) -> Int64:
-    """Return for each of ``n`` items the smallest item that pairs connect it with, (n,) int64."""
-    labels: Int64 = _group(n, pairs)
-    return labels
-
-
-@njit(cache=True, nogil=True)
-def _group(n: int, pairs: Int64) -> Int64:
-    parent = np.arange(n)
-    for k in range(len(pairs)):
-        join(parent, pairs[k, 0], pairs[k, 1])
-    for i in range(n):
-        parent[i] = find_root(parent, i)
-    return parent
 
 
 @njit(cache=True, nogil=True)

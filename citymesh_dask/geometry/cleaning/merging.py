@@ -12,7 +12,8 @@ import shapely
 
 from ...outlines import Int64, Parts
 from ...tiles import Box
-from .linking import group_labels, link_parts
+from ..grouping import group_labels
+from .linking import link_parts
 from .part_sets import starts_of, take_parts
 
 

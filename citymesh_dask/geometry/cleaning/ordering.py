@@ -86,25 +86,6 @@ def grown(array: Int64, room: int) -> Int64:
 
 
 @njit(cache=True, nogil=True)
-def find_root(parent: Int64, item: int) -> int:
-    """Return the representative of an item of a disjoint-set forest, halving the path to it."""
-    while parent[item] != item:
-        parent[item] = parent[parent[item]]
-        item = parent[item]
-    return item
-
-
-@njit(cache=True, nogil=True)
-def join(parent: Int64, a: int, b: int) -> None:
-    """Join two sets; the smaller root becomes the root of both."""
-    a, b = find_root(parent, a), find_root(parent, b)
-    if a < b:
-        parent[b] = a
-    elif b < a:
-        parent[a] = b
-
-
-@njit(cache=True, nogil=True)
 def bucket_intervals(low: Int64, high: Int64, n_rows: int) -> tuple[int, int, Int64, Int64]:
     """Sort intervals into rows of equal height, each interval into every row that it meets.
 

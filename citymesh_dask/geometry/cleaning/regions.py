@@ -12,8 +12,9 @@ from numba import njit
 
 from ...outcomes import Outcome
 from ...outlines import GROUND, Int64
+from ..grouping import find_root, join
 from .faces import DEAD
-from .ordering import find_root, join, sort_order
+from .ordering import sort_order
 
 _ABSORBED, _SMALL, _THIN = int(Outcome.ABSORBED), int(Outcome.SKIPPED_TOO_SMALL), int(Outcome.SKIPPED_TOO_THIN)
 THIN_AREA = 320

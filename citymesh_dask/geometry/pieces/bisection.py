@@ -23,6 +23,12 @@ _SPACING_FACTOR = 2.0
 """A seam piece is at most this many times as long as the spacing of the outline vertex it touches."""
 
 _DEPTH = 64
+_LEAST_SPACING = 10.0
+
+
+def coarse_spacing(ground_size: float) -> float:
+    """Return the spacing H of the coarse triangulation for a mesh size on terrain, both in metres."""
+    return max(_LEAST_SPACING, ground_size)
 
 
 def shortest_pieces(limits: Float64) -> Float64:

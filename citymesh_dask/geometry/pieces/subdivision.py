@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from ...outlines import GROUND, Bool, Float64, Int8, Int32, Int64, Outlines, Pieces
 from ...tiles import MESH_PER_OUTLINE, MESH_UNITS, OUTLINE_UNITS, Box
-from ..cleaning.linking import group_labels
-from ..seams.fillers import filler_spacing
-from .bisection import bisect_edges, feature_reach, lengths_at_points
+from ..grouping import group_labels
+from .bisection import bisect_edges, coarse_spacing, feature_reach, lengths_at_points
 from .domain_frame import frame_sides
 from .segment_grid import segment_grid
 
@@ -28,7 +27,7 @@ DIVIDED_EXTENT = 500.0
 LEAST_LIMIT = 5.0
 """Metres; pieces shorter than this come from near features only."""
 WALL_STEPS = 4
-"""Walls are meshed at multiples of the mesh size divided by at most two to this power."""
+"""Wall levels over vertices of several tiles stand apart by the mesh size divided by at most two to this power."""
 _WALL_RATIO = 1.5
 """Height of wall triangles over the mean length of the pieces that they stand on."""
 
@@ -62,7 +61,7 @@ def subdivide(outlines: Outlines, foreign: Int64, *, frame: Box, ground_size: fl
     final = final_limits(labels, ground_size, building_size)
     limits = np.maximum(final, LEAST_LIMIT * MESH_UNITS)
     # The coarse triangulation is local only if no constraint is longer than its lattice is wide.
-    longest = np.where(_flag_of(cluster, divided), filler_spacing(ground_size) * MESH_UNITS, np.inf)
+    longest = np.where(_flag_of(cluster, divided), coarse_spacing(ground_size) * MESH_UNITS, np.inf)
     limits = np.minimum(limits, longest)
     features = np.concatenate([outlines.points[ends].reshape(-1, 4), foreign.reshape(-1, 4), frame_sides(frame)])
     grid = segment_grid(features * MESH_PER_OUTLINE, _grown_box(points, limits.max(initial=0.0)))

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ...outlines import Int32, Int64
-from ..cleaning.linking import group_labels
+from ..grouping import group_labels
 
 _FILTER = 4e-15
 """Relative size of the float determinant above which it is surely not zero. The error bound of this

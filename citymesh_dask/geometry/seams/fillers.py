@@ -15,9 +15,9 @@ from numba import njit
 from ...outlines import Bool, Int32, Int64
 from ...tiles import MESH_UNITS, Box
 from ..keys import hash_point
+from ..pieces.bisection import coarse_spacing
 from ..pieces.segment_grid import squared_distance
 
-_LEAST_SPACING = 10.0
 _CLEARANCE = 0.55
 """No filler is nearer to an outline than this part of the spacing."""
 _JITTER = 0.02
@@ -25,14 +25,9 @@ _JITTER = 0.02
 _ROW_HEIGHT = math.sqrt(3.0) / 2.0
 
 
-def filler_spacing(ground_size: float) -> float:
-    """Return the spacing H of the lattice for a mesh size on terrain, both in metres."""
-    return max(_LEAST_SPACING, ground_size)
-
-
 def filler_clearance(ground_size: float) -> int:
     """Return the distance that fillers keep from outlines, mesh units, rounded up."""
-    return math.ceil(_CLEARANCE * filler_spacing(ground_size) * MESH_UNITS)
+    return math.ceil(_CLEARANCE * coarse_spacing(ground_size) * MESH_UNITS)
 
 
 def filler_points(box: Box, *, frame: Box, ground_size: float, points: Int64, ends: Int32) -> Int64:
@@ -43,7 +38,7 @@ def filler_points(box: Box, *, frame: Box, ground_size: float, points: Int64, en
     box, frame : Box
         Mesh units.
     ground_size : float
-        Mesh size on terrain, metres; see `filler_spacing`.
+        Mesh size on terrain, metres; see `bisection.coarse_spacing`.
     points : (n, 2) int64
         Mesh units.
     ends : (m, 2) int32
@@ -59,7 +54,7 @@ def filler_points(box: Box, *, frame: Box, ground_size: float, points: Int64, en
     x1, y1 = (min(box[axis + 2], frame[axis + 2] - clearance) for axis in range(2))
     if x0 > x1 or y0 > y1:
         return np.empty((0, 2), np.int64)
-    place, free = _lay_lattice(x0, y0, x1, y1, filler_spacing(ground_size) * MESH_UNITS, points, ends)
+    place, free = _lay_lattice(x0, y0, x1, y1, coarse_spacing(ground_size) * MESH_UNITS, points, ends)
     fillers: Int64 = place[free]
     return fillers
 

@@ -17,11 +17,11 @@ from numba import njit
 
 from ...outlines import BEYOND, GROUND, Bool, Constraints, Float64, Int8, Int32, Int64, Pieces
 from ...tiles import MESH_UNITS, Box
-from ..pieces.bisection import bisect_edges, lengths_at_points
+from ..pieces.bisection import bisect_edges, coarse_spacing, lengths_at_points
 from ..pieces.piece_sets import compact
 from ..pieces.subdivision import final_limits, wall_steps
 from .coarse import triangulate_window
-from .fillers import filler_clearance, filler_points, filler_spacing
+from .fillers import filler_clearance, filler_points
 from .location import label_at
 
 HALO = 2.0
@@ -64,7 +64,7 @@ class _Share:
 
 def window_of(tile: Box, ground_size: float) -> Box:
     """Return the box whose pieces a tile must know, all in mesh units."""
-    grow = math.ceil(HALO * filler_spacing(ground_size) * MESH_UNITS) + filler_clearance(ground_size)
+    grow = math.ceil(HALO * coarse_spacing(ground_size) * MESH_UNITS) + filler_clearance(ground_size)
     return (tile[0] - grow, tile[1] - grow, tile[2] + grow, tile[3] + grow)
 
 

@@ -16,12 +16,12 @@ from ...options import CityOptions
 from ...store.chunks import write_json
 from ...store.city_store import open_store
 from ...store.fingerprint import file_fingerprint
-from .assembly import partial_store
-from .finish import software_versions
+from .ending.assembly import partial_store
+from .ending.finish import software_versions
+from .inputs.survey import PathLike, Survey
 from .job import CityJob, job_file, load_job, save_job
 from .plan import city_job
 from .resume import claim, forget_damage, refuse_second_run
-from .survey import PathLike, Survey
 
 _SCRATCH_MARK = "citymesh-scratch.json"
 _ELSEWHERE = "choose another place"

@@ -15,7 +15,7 @@ from ...geometry.terrain.terrain import TerrainLattice
 from ...options import CityOptions
 from ...store.scratch import Scratch
 from ...tiles import Domain, Tiling
-from .survey import Survey
+from .inputs.survey import Survey
 
 POINTS_PER_RANGE = 2_000_000
 PARTS_PER_PACK = 1000

@@ -12,12 +12,16 @@ from ...options import CityOptions
 from ...store.schema import FACE_CHUNK_ROWS
 from ...store.scratch import Scratch
 from ...tiles import regular_tiling
-from . import assembly, cleaning, closing, footprints, ground, levels, meshes, pieces, rehearsal, table
-from .estimates import automatic_tile_size, estimated_triangles
+from . import rehearsal
+from .ending import assembly, closing, table
+from .ground import ground
+from .inputs.survey import Survey
 from .job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob, FootprintRange, PointRange
-from .limits import check_cells, check_disks, check_tiles
-from .projections import projected_bytes
-from .survey import Survey
+from .outlines import cleaning, footprints, pieces
+from .planning.estimates import automatic_tile_size, estimated_triangles
+from .planning.limits import check_cells, check_disks, check_tiles
+from .planning.projections import projected_bytes
+from .tiles import levels, meshes
 
 COMPILE = "compile_kernels"
 

@@ -21,16 +21,17 @@ import numpy as np
 from ...geometry.cleaning.chamfer import chamfer_groups
 from ...geometry.cleaning.checking import check_outlines, find_defects
 from ...geometry.cleaning.graphs import planar_groups
-from ...geometry.cleaning.linking import group_labels, link_parts, part_boxes
+from ...geometry.cleaning.linking import link_parts, part_boxes
 from ...geometry.cleaning.simplifying import doubled_areas, simplify_parts
 from ...geometry.drawing.camera import View
 from ...geometry.drawing.drawing import Canvas
+from ...geometry.grouping import group_labels
 from ...geometry.joining.boundary import close_rim, merge_boundaries
 from ...geometry.meshing.extrusion import extrude_tile
 from ...geometry.meshing.mending import mend_triangles
 from ...geometry.meshing.meshing import mesh_constraints
+from ...geometry.outline_groups import boxes_meet
 from ...geometry.pieces.domain_frame import subdivide_frame
-from ...geometry.pieces.outline_groups import boxes_meet
 from ...geometry.pieces.outline_measures import measure_outlines
 from ...geometry.pieces.piece_sets import join_pieces
 from ...geometry.pieces.subdivision import subdivide
@@ -42,8 +43,8 @@ from ...geometry.terrain.roofs import points_in_parts
 from ...geometry.terrain.terrain import HeightField, TerrainLattice
 from ...outlines import GROUND, Constraints, Int64, Outlines, Parts, Pieces
 from ...tiles import OUTLINE_UNITS, Domain
-from .assembly import renumber
-from .meshes import tile_boundary
+from .ending.assembly import renumber
+from .tiles.meshes import tile_boundary
 
 _DOMAIN = Domain.from_bounds((0.0, 0.0, 60.0, 40.0))
 _FRAME = np.array(_DOMAIN.frame, np.int64)

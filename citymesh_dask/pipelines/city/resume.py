@@ -16,7 +16,7 @@ import psutil
 from ...errors import OutputError
 from ...store.chunks import write_json
 from ...store.scratch import DAMAGE_MARK
-from .assembly import partial_store
+from .ending.assembly import partial_store
 from .job import CityJob
 
 _CLAIM = "running.json"

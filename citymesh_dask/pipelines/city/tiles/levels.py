@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...formats.crs import TALL_MEDIAN
-from ...mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
-from ...outcomes import Outcome, is_skipped
-from ...store.chunks import Array
-from ...tiles import OUTLINE_UNITS
-from .cleaning import read_fates
-from .evidence import SAMPLED
-from .job import CityJob, load_job
+from ....formats.crs import TALL_MEDIAN
+from ....mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
+from ....outcomes import Outcome, is_skipped
+from ....store.chunks import Array
+from ....tiles import OUTLINE_UNITS
+from ..ground.evidence import SAMPLED
+from ..job import CityJob, load_job
+from ..outlines.cleaning import read_fates
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]

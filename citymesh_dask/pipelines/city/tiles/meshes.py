@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.joining.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries
-from ...geometry.meshing.extrusion import TileSurface, extrude_tile
-from ...geometry.meshing.meshing import mesh_constraints
-from ...geometry.seams.seams import tile_constraints
-from ...mesh import BASE_MARKER, SIDE_MARKER, TERRAIN_MARKER, Boundary, Quality, TileMesh
-from ...outlines import Constraints, Int32
-from ...store.chunks import Array
-from ...tiles import MESH_UNITS, Box
-from .ground import read_height_field
-from .job import CityJob, load_job
+from ....geometry.joining.boundary import MergedBoundary, SeamDefects, SeamFault, merge_boundaries
+from ....geometry.meshing.extrusion import TileSurface, extrude_tile
+from ....geometry.meshing.meshing import mesh_constraints
+from ....geometry.seams.seams import tile_constraints
+from ....mesh import BASE_MARKER, SIDE_MARKER, TERRAIN_MARKER, Boundary, Quality, TileMesh
+from ....outlines import Constraints, Int32
+from ....store.chunks import Array
+from ....tiles import MESH_UNITS, Box
+from ..ground.ground import read_height_field
+from ..job import CityJob, load_job
+from ..outlines.pieces import read_pieces
 from .levels import read_levels
-from .pieces import read_pieces
 
 MAX_PLACES = 20
 """So many places of each defect are kept for the report."""

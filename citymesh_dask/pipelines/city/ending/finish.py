@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.ledger import Receipt
-from ...errors import CheckError, StoreError
-from ...formats.crs import authority_code
-from ...store.city_store import require_whole, write_arrays, write_attributes
-from ...tiles import MESH_UNITS
+from ....engine.ledger import Receipt
+from ....errors import CheckError, StoreError
+from ....formats.crs import authority_code
+from ....store.city_store import require_whole, write_arrays, write_attributes
+from ....tiles import MESH_UNITS
+from ..job import CityJob
 from .assembly import partial_store, read_numbering
-from .job import CityJob
 
 PACKAGES = (
     "citymesh_dask",

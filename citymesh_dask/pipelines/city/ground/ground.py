@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...engine.plan import Stage, TaskFunction, numbered_stage
-from ...errors import InputError
-from ...formats.rasters import RasterSource, read_window
-from ...geometry.terrain import filling
-from ...geometry.terrain.cell_sums import block_means
-from ...geometry.terrain.filling import VOID
-from ...geometry.terrain.terrain import HeightField, Span, TerrainLattice
-from ...tiles import OUTLINE_UNITS
+from ....engine.plan import Stage, TaskFunction, numbered_stage
+from ....errors import InputError
+from ....formats.rasters import RasterSource, read_window
+from ....geometry.terrain import filling
+from ....geometry.terrain.cell_sums import block_means
+from ....geometry.terrain.filling import VOID
+from ....geometry.terrain.terrain import HeightField, Span, TerrainLattice
+from ....tiles import OUTLINE_UNITS
+from ..job import CityJob, load_job
 from .evidence import roof_evidence
-from .job import CityJob, load_job
 from .samples import footprint_samples_group, points_group, read_cells, surface_blocks
 from .sampling import sample_footprints, sample_points, sample_surface
 

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from ...errors import CityMeshError
-from ...formats.crs import Bounds
-from ...formats.footprints import FootprintSource, read_features
-from ...options import CityOptions
-from ...tiles import Domain
+from ....errors import CityMeshError
+from ....formats.crs import Bounds
+from ....formats.footprints import FootprintSource, read_features
+from ....options import CityOptions
+from ....tiles import Domain
 
 Geometries = npt.NDArray[np.object_]
 

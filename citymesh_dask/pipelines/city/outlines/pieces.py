@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.pieces.domain_frame import frame_reach, frame_sides
-from ...geometry.pieces.domain_frame import subdivide_frame as subdivide_sides
-from ...geometry.pieces.outline_groups import boxes_meet, edges_near, group_boxes
-from ...geometry.pieces.outline_measures import OutlineMeasures, measure_outlines
-from ...geometry.pieces.piece_sets import join_pieces, pieces_in_window
-from ...geometry.pieces.subdivision import reach_of_features, subdivide
-from ...geometry.seams.seams import window_of
-from ...outlines import Int64, Outlines, Pieces
-from ...store.scratch import Scratch
-from ...tiles import OUTLINE_UNITS, Box
+from ....geometry.outline_groups import boxes_meet, edges_near, group_boxes
+from ....geometry.pieces.domain_frame import frame_reach, frame_sides
+from ....geometry.pieces.domain_frame import subdivide_frame as subdivide_sides
+from ....geometry.pieces.outline_measures import OutlineMeasures, measure_outlines
+from ....geometry.pieces.piece_sets import join_pieces, pieces_in_window
+from ....geometry.pieces.subdivision import reach_of_features, subdivide
+from ....geometry.seams.seams import window_of
+from ....outlines import Int64, Outlines, Pieces
+from ....store.scratch import Scratch
+from ....tiles import OUTLINE_UNITS, Box
+from ..ground.ground import read_height_field
+from ..job import CityJob, load_job
 from .cleaning import SETTLED, box_around, read_outlines
-from .ground import read_height_field
-from .job import CityJob, load_job
 from .part_reading import GROUPS
 
 FRAME = "pieces/frame"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputError
-from ...formats.crs import TALL_MEDIAN, Bounds, looks_like_feet
-from ...formats.footprints import FootprintSource, read_columns, require_field
-from ...options import CityOptions
+from ....errors import InputError
+from ....formats.crs import TALL_MEDIAN, Bounds, looks_like_feet
+from ....formats.footprints import FootprintSource, read_columns, require_field
+from ....options import CityOptions
 from .attributes import numbers, require_numbers
 
 Array = npt.NDArray[Any]

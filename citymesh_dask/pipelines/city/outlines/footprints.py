@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputError
-from ...formats.footprints import Features, FootprintSource, read_features
-from ...geometry.polygons import PreparedFootprints, prepare_footprints
-from ...options import CityOptions
-from ...outcomes import Outcome
-from .attributes import bad_numbers, gaps, may_have_gaps, numbers, read_table, table_columns
-from .job import CityJob, load_job
+from ....errors import InputError
+from ....formats.footprints import Features, FootprintSource, read_features
+from ....geometry.polygons import PreparedFootprints, prepare_footprints
+from ....options import CityOptions
+from ....outcomes import Outcome
+from ..inputs.attributes import bad_numbers, gaps, may_have_gaps, numbers, read_table, table_columns
+from ..job import CityJob, load_job
 
 Array = npt.NDArray[Any]
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry.cleaning.checking import check_outlines as check_distances
-from ...geometry.cleaning.cleaning import clean_groups, link_distance
-from ...geometry.cleaning.fates import Fates
-from ...geometry.cleaning.linking import group_labels
-from ...geometry.cleaning.linking import link_parts as find_links
-from ...geometry.cleaning.part_sets import starts_of
-from ...geometry.pieces.outline_groups import boxes_meet, group_boxes, select_groups
-from ...outlines import Bool, Int64, Outlines
-from ...tiles import OUTLINE_UNITS, Box, Domain, morton_code
-from .job import CityJob, load_job
+from ....geometry.cleaning.checking import check_outlines as check_distances
+from ....geometry.cleaning.cleaning import clean_groups, link_distance
+from ....geometry.cleaning.fates import Fates
+from ....geometry.cleaning.linking import link_parts as find_links
+from ....geometry.cleaning.part_sets import starts_of
+from ....geometry.grouping import group_labels
+from ....geometry.outline_groups import boxes_meet, group_boxes, select_groups
+from ....outlines import Bool, Int64, Outlines
+from ....tiles import OUTLINE_UNITS, Box, Domain, morton_code
+from ..job import CityJob, load_job
 from .part_reading import GROUPS, part_starts, parts_in_box, read_boxes, read_parts, usable_parts
 
 LINK_CELL = 1000.0

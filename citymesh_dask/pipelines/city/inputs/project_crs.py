@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...errors import CRSError
-from ...formats.crs import (
+from ....errors import CRSError
+from ....formats.crs import (
     Bounds,
     crs_name,
     is_geographic,
@@ -15,7 +15,7 @@ from ...formats.crs import (
     same_horizontal,
     utm_code,
 )
-from ...formats.footprints import FootprintSource, typical_size
+from ....formats.footprints import FootprintSource, typical_size
 
 _SMALL_AS_DEGREES = 0.02
 """Footprints in metres are longer than this, footprints in degrees (2 km) shorter."""

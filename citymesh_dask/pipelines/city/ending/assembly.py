@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from ...engine.tree import tree_levels
-from ...geometry.joining.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
-from ...outlines import Int32, Int64
-from ...store.chunks import Array
-from ...store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
-from ...store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
-from ...store.scratch import Scratch
+from ....engine.tree import tree_levels
+from ....geometry.joining.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
+from ....outlines import Int32, Int64
+from ....store.chunks import Array
+from ....store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
+from ....store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
+from ....store.scratch import Scratch
+from ..job import CityJob, load_job
+from ..tiles.meshes import boundary_name, seam_name
 from .closing import RIM_SEAMS
-from .job import CityJob, load_job
-from .meshes import boundary_name, seam_name
 
 NUMBERING = "numbering"
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...geometry.terrain.histograms import BINS_PER_METRE, Histogram, merge_histograms, percentiles
-from .job import CityJob, load_job
+from ....geometry.terrain.histograms import BINS_PER_METRE, Histogram, merge_histograms, percentiles
+from ..job import CityJob, load_job
 from .samples import points_group, read_histogram, surface_blocks, surface_group
 
 Float64 = npt.NDArray[np.float64]

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...formats.lidar import PointChunk, PointSource, read_points
-from ...formats.rasters import read_window
-from ...geometry.terrain.cell_sums import CellSums, cell_keys, gather_points, merge_sums
-from ...geometry.terrain.histograms import Histogram, height_bins, histogram_of, merge_histograms
-from ...geometry.terrain.roofs import (
+from ....formats.lidar import PointChunk, PointSource, read_points
+from ....formats.rasters import read_window
+from ....geometry.terrain.cell_sums import CellSums, cell_keys, gather_points, merge_sums
+from ....geometry.terrain.histograms import Histogram, height_bins, histogram_of, merge_histograms
+from ....geometry.terrain.roofs import (
     cells_in_parts,
     cells_of_span,
     inner_points,
@@ -27,10 +27,10 @@ from ...geometry.terrain.roofs import (
     points_in_parts,
     select_parts,
 )
-from ...geometry.terrain.terrain import Span, TerrainLattice
-from ...outlines import Parts
-from ...tiles import OUTLINE_UNITS
-from .job import CityJob, PointRange, load_job
+from ....geometry.terrain.terrain import Span, TerrainLattice
+from ....outlines import Parts
+from ....tiles import OUTLINE_UNITS
+from ..job import CityJob, PointRange, load_job
 from .samples import (
     footprint_samples_group,
     points_group,

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import OptionError, PlanError
-from ...options import CityOptions
-from ...tiles import Domain
+from ....errors import OptionError, PlanError
+from ....options import CityOptions
+from ....tiles import Domain
 
 _BYTES_PER_TRIANGLE = 8
 """What a triangle takes at least on a disk, compressed, once in the scratch folder and once in the store."""

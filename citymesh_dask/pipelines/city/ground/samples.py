@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...formats.rasters import RasterSource
-from ...geometry.terrain.cell_sums import CellSums
-from ...geometry.terrain.histograms import Histogram
-from ...geometry.terrain.terrain import Span, TerrainLattice
-from .job import ROWS_PER_RANGE, CityJob
+from ....formats.rasters import RasterSource
+from ....geometry.terrain.cell_sums import CellSums
+from ....geometry.terrain.histograms import Histogram
+from ....geometry.terrain.terrain import Span, TerrainLattice
+from ..job import ROWS_PER_RANGE, CityJob
 
 Array = npt.NDArray[Any]
 

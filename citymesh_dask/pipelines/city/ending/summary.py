@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...engine.ledger import Receipt
-from ...engine.memory import RESERVED_BYTES
-from ...engine.plan import Plan, Stage
-from ...facts import QualityFacts, RunFacts, StageFacts
-from ...formats.crs import TALL_MEDIAN
-from ...options import CityOptions
+from ....engine.ledger import Receipt
+from ....engine.memory import RESERVED_BYTES
+from ....engine.plan import Plan, Stage
+from ....facts import QualityFacts, RunFacts, StageFacts
+from ....formats.crs import TALL_MEDIAN
+from ....options import CityOptions
+from ..job import CityJob
 from .finish import certificate, quality_totals, software_versions
-from .job import CityJob
 from .table import MOST_EXAMPLES
 
 

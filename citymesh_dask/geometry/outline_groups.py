@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ...outlines import Bool, Int64, Outlines
+from ..outlines import Bool, Int64, Outlines
 
 
 def group_boxes(outlines: Outlines) -> Int64:

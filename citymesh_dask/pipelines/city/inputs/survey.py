@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import InputError
-from ...formats.crs import Bounds, crs_name, feet_warning, same_horizontal
-from ...formats.footprints import FootprintSource, survey_footprints
-from ...formats.input_names import absolute_name
-from ...formats.lidar import PointSource, survey_points
-from ...formats.rasters import RasterSource, survey_raster
-from ...options import CityOptions
-from ...tiles import Domain
-from .estimates import OutlineSample, sample_outlines
+from ....errors import InputError
+from ....formats.crs import Bounds, crs_name, feet_warning, same_horizontal
+from ....formats.footprints import FootprintSource, survey_footprints
+from ....formats.input_names import absolute_name
+from ....formats.lidar import PointSource, survey_points
+from ....formats.rasters import RasterSource, survey_raster
+from ....options import CityOptions
+from ....tiles import Domain
+from ..planning.estimates import OutlineSample, sample_outlines
 from .input_checks import (
     HEIGHT_FIELDS,
     attribute_notes,

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...outcomes import is_skipped, reasons, status_words
-from ...store.chunks import Array
-from ...store.city_store import TEXT, create_table, write_table_chunk
-from ...store.schema import TABLE_CHUNK_ROWS
+from ....outcomes import is_skipped, reasons, status_words
+from ....store.chunks import Array
+from ....store.city_store import TEXT, create_table, write_table_chunk
+from ....store.schema import TABLE_CHUNK_ROWS
+from ..job import ROWS_PER_RANGE, CityJob, load_job
+from ..outlines.footprints import kept_columns, read_kept_columns
+from ..tiles.levels import LEVEL_COLUMNS
 from .assembly import partial_store
-from .footprints import kept_columns, read_kept_columns
-from .job import ROWS_PER_RANGE, CityJob, load_job
-from .levels import LEVEL_COLUMNS
 
 HEIGHT_SOURCES = ("none", "attribute", "points", "surface raster", "building-height raster", "default height")
 """Words for the evidence codes of the stage roof_evidence."""

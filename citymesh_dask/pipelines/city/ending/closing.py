@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...engine.tree import tree_levels
-from ...geometry.joining.boundary import close_rim, merge_boundaries, merge_defects
-from ...geometry.joining.solid import SolidClosing, close_solid
-from ...mesh import Boundary
-from ...store.chunks import Array
-from .job import CityJob, load_job
-from .meshes import boundary_name, count_faces, defect_facts, read_boundary, write_boundary, write_empty_tile
+from ....engine.tree import tree_levels
+from ....geometry.joining.boundary import close_rim, merge_boundaries, merge_defects
+from ....geometry.joining.solid import SolidClosing, close_solid
+from ....mesh import Boundary
+from ....store.chunks import Array
+from ..job import CityJob, load_job
+from ..tiles.meshes import boundary_name, count_faces, defect_facts, read_boundary, write_boundary, write_empty_tile
 
 RIM_SEAMS = "seams/rim"
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputError
-from ...formats.footprints import FootprintSource, read_columns, read_ids
-from ...store.city_store import TEXT
-from ...store.schema import ARRAYS
+from ....errors import InputError
+from ....formats.footprints import FootprintSource, read_columns, read_ids
+from ....store.city_store import TEXT
+from ....store.schema import ARRAYS
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]

@@ -6,12 +6,12 @@ The constants were measured on the sample city and on real ones (``python -m tes
 
 from __future__ import annotations
 
-from ...store.schema import TABLE_CHUNK_ROWS
-from ...tiles import OUTLINE_UNITS
-from . import cleaning
+from ....store.schema import TABLE_CHUNK_ROWS
+from ....tiles import OUTLINE_UNITS
+from ..ground.samples import SURFACE_BLOCK
+from ..job import ROWS_PER_RANGE, CityJob
+from ..outlines import cleaning
 from .estimates import estimated_triangles
-from .job import ROWS_PER_RANGE, CityJob
-from .samples import SURFACE_BLOCK
 
 _MIB = 1 << 20
 

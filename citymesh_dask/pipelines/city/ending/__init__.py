@@ -1,0 +1,1 @@
+"""From the tree of boundaries to the finished store and its report."""

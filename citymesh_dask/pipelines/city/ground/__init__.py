@@ -1,0 +1,1 @@
+"""From returns and rasters to the terrain and to the evidence of heights."""

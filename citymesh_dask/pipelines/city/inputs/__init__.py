@@ -1,0 +1,1 @@
+"""What the user gave: surveyed by headers, checked, put into one CRS."""

@@ -1,0 +1,1 @@
+"""From footprints to cleaned outlines and their pieces."""

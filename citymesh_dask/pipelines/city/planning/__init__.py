@@ -1,0 +1,1 @@
+"""How large everything will be: triangles, tiles, memory, room on disk."""

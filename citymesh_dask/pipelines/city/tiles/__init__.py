@@ -1,0 +1,1 @@
+"""Levels of the buildings, and the mesh of one tile."""
