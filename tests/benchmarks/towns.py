@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import shapely
 from rasterio.transform import Affine
 
-from citymesh_dask.formats.footprints import survey_footprints
+from citymesh_dask.formats.footprints import read_features, survey_footprints
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob
@@ -23,8 +24,10 @@ from citymesh_dask.tiles import Domain, Tiling
 from tests.benchmarks.figures import TINY, Scale
 from tests.benchmarks.sample import KEPT, sample_city
 from tests.conftest import DATA
+from tests.vector_samples import write_vectors
 
 _MARGIN_M = 40
+_LARGE_M2 = 50e6
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,32 @@ def town_job(
 
 
 def write_hills(path: Path, bounds: tuple[float, float, float, float], crs: str) -> Path:
-    """Write a terrain raster of 1 m cells over bounds of whole metres."""
+    """Write a terrain raster over bounds of whole metres: cells of 1 m, of 10 m for a large one."""
     x0, y0, x1, y1 = bounds
-    x, y = np.meshgrid(np.arange(round(x1 - x0)) + 0.5, np.arange(round(y1 - y0)) + 0.5)
+    cell = 1 if (x1 - x0) * (y1 - y0) < _LARGE_M2 else 10
+    columns, rows = (math.ceil((high - low) / cell) for low, high in ((x0, x1), (y0, y1)))
+    x, y = np.meshgrid((np.arange(columns) + 0.5) * cell, (np.arange(rows) + 0.5) * cell)
     heights = 20 + 8 * np.sin(x / 173) * np.cos(y / 131) + 2 * np.sin(x / 31 + y / 47)
-    profile = {"driver": "GTiff", "width": x.shape[1], "height": x.shape[0], "count": 1, "dtype": "float32"}
-    with rasterio.open(path, "w", crs=crs, transform=Affine(1, 0, x0, 0, -1, y1), **profile) as file:
+    profile = {"driver": "GTiff", "width": columns, "height": rows, "count": 1, "dtype": "float32"}
+    transform = Affine(cell, 0, x0, 0, -cell, y0 + rows * cell)
+    with rasterio.open(path, "w", crs=crs, transform=transform, **profile) as file:
         file.write(heights[::-1].astype(np.float32), 1)
     return path
+
+
+def repeated(town: Town, times: int, folder: Path) -> Town:
+    """Return a town that is a town ``times`` x ``times`` side by side; its file is kept in a folder."""
+    path = folder / f"{town.name}-{times}.gpkg"
+    if not path.exists():
+        shapes = _polygons(town)
+        x0, y0, x1, y1 = shapely.total_bounds(shapes)
+        step = np.array([math.ceil(x1 - x0) + _MARGIN_M, math.ceil(y1 - y0) + _MARGIN_M])
+        moved = [shapely.transform(shapes, lambda xy, by=step * place: xy + by) for place in np.ndindex(times, times)]
+        write_vectors(path, np.concatenate(moved), crs=town.crs)
+    return Town(f"{town.name} {times} x {times} times", path, town.crs)
+
+
+def _polygons(town: Town) -> np.ndarray:
+    (source,) = survey_footprints([str(town.footprints)], None)
+    shapes = shapely.get_parts(read_features(source, 0, source.n_features).geometries)
+    return shapes[shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON]

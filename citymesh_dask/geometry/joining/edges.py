@@ -47,6 +47,8 @@ def tile_edges(faces: Int32, n_vertices: int) -> tuple[Int32, Int32, Int32]:
     inconsistent = np.empty((16, 2), np.int32)
     for vertex in range(n_vertices):
         first = start[vertex]
+        if _all_paired(half_edges, first, start[vertex + 1], vertex):
+            continue
         distinct = _count_directions(half_edges[first : start[vertex + 1]], up, down, place)
         for slot in range(distinct):
             other = half_edges[first + slot]
@@ -89,6 +91,32 @@ def _half_edges(faces: Int32, n_vertices: int) -> tuple[Int32, Int32]:
             start[low + 1] += 1
             a = b
     return start, lists
+
+
+@njit(cache=True, nogil=True)
+def _all_paired(half_edges: Int32, first: int, stop: int, vertex: int) -> bool:
+    """Tell whether each half-edge of a short list has one opposite, as nearly all have inside a mesh.
+
+    Partners are swapped to the front side by side, so that the list stays what it is.
+    """
+    count = stop - first
+    if count & 1 or count > _SEARCHED:
+        return False
+    for i in range(first, stop, 2):
+        value = half_edges[i]
+        wanted = value ^ 1
+        partner = -1
+        for j in range(i + 1, stop):
+            other = half_edges[j]
+            if other == wanted and partner < 0:
+                partner = j
+            elif other | 1 == value | 1:
+                return False
+        if partner < 0 or value >> 1 == vertex:
+            return False
+        half_edges[partner] = half_edges[i + 1]
+        half_edges[i + 1] = wanted
+    return True
 
 
 @njit(cache=True, nogil=True)
