@@ -6,9 +6,11 @@ run on warm workers, groups from the scratch folder and back included.
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +22,7 @@ import citymesh_dask
 from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.memory import measure_peak
-from citymesh_dask.engine.plan import Plan
+from citymesh_dask.engine.plan import Plan, Stage, TaskCall
 from citymesh_dask.engine.run import Run
 from citymesh_dask.formats.footprints import read_features, survey_footprints
 from citymesh_dask.geometry.cleaning.checking import check_outlines
@@ -77,7 +79,7 @@ def measure(scale: Scale, folder: Path = KEPT) -> Iterator[Figure]:
     yield Figure(f"{n * n:,} touching houses", sample.seconds, "s", 3.0, peak_bytes=sample.peak_bytes, note="one group")
     times = 1 if scale == TINY else 4
     large = repeated(towns(scale, folder)[-1], times, folder)
-    yield _two_workers(large, folder / "cleaning", repeats=scale.repeats)
+    yield from _two_workers(large, folder / "cleaning", repeats=scale.repeats)
 
 
 def time_cleaning(parts: Parts, domain: Domain, *, repeats: int) -> Sample:
@@ -140,27 +142,55 @@ def _against_prototype(town: Town, scale: Scale) -> Figure:
     return Figure(name, other / own, "", TARGET, at_least=True, peak_bytes=sample.peak_bytes, note=note)
 
 
-def _two_workers(town: Town, work: Path, *, repeats: int) -> Figure:
-    """Return how much faster the stages of cleaning are on two workers than on one."""
+def _two_workers(town: Town, work: Path, *, repeats: int) -> Iterator[Figure]:
+    """Yield how much faster the tasks of cleaning are on two workers than on one: bare processes, and under Dask.
+
+    On two cores the scheduler takes its share of one of them; the processes alone tell what the tasks are like.
+    """
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     job = town_job(town, work)
     plan = plan_city(job, save_job(job), Resources(8 << 30, 2))
     names = [stage.name for stage in plan.stages]
     plan = replace(plan, stages=plan.stages[: names.index(STAGES[-1]) + 1])
-    best = {}
-    for workers in (1, 2):
-        client = citymesh_dask.connect(n_workers=workers)
-        try:
-            times = [_time_stages(plan, job, ClusterExecutor(client)) for _ in range(repeats + 1)]
-        finally:
+    clients = {workers: citymesh_dask.connect(n_workers=workers) for workers in (1, 2)}
+    try:
+        # in turn, so that both meet the same moods of the machine; the first does all that comes before, too
+        dask = [
+            {n: _time_stages(plan, job, ClusterExecutor(client)) for n, client in clients.items()}
+            for _ in range(repeats + 1)
+        ]
+    finally:
+        for client in clients.values():
             client.close()
-        best[workers] = min(times[1:])  # the first one loads libraries and kernels, and does all that comes before
+    processes = _time_processes([stage for stage in plan.stages if stage.name in STAGES], repeats=repeats)
     shutil.rmtree(work)
-    note = (
-        f"{job.n_rows:,} footprints, {best[1]:.2f} s of wall time on one, {best[2]:.2f} s on two; {', '.join(STAGES)}"
-    )
-    return Figure(f"{town.name}: cleaning, two workers / one", best[1] / best[2], "", TWO_WORKERS, True, note=note)
+    for what, samples, target in (("processes", processes, TWO_WORKERS), ("Dask workers", dask[1:], None)):
+        one, two = (min(sample[n] for sample in samples) for n in (1, 2))
+        note = f"{job.n_rows:,} footprints, {one:.2f} s of wall time on one, {two:.2f} s on two"
+        yield Figure(f"{town.name}: cleaning, two {what} / one", one / two, "", target, at_least=True, note=note)
+
+
+def _time_processes(stages: Sequence[Stage], *, repeats: int) -> list[dict[int, float]]:
+    """Do some stages one after the other in one and in two processes; return their wall times."""
+    spawn = multiprocessing.get_context("spawn")
+    pools = {n: ProcessPoolExecutor(n, spawn) for n in (1, 2)}
+    samples = []
+    for _ in range(repeats + 1):
+        sample = {}
+        for n, pool in pools.items():
+            start = time.perf_counter()
+            for stage in stages:
+                list(pool.map(_perform, [task.call for task in stage.tasks]))
+            sample[n] = time.perf_counter() - start
+        samples.append(sample)
+    for pool in pools.values():
+        pool.shutdown()
+    return samples[1:]
+
+
+def _perform(call: TaskCall) -> None:
+    call.function(*call.arguments)
 
 
 def _time_stages(plan: Plan, job: CityJob, executor: ClusterExecutor) -> float:
