@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -207,7 +208,9 @@ def reprojection(source: str, target: str) -> Callable[[Float64], Float64] | Non
     transformer = _transformer(source, target)
 
     def transform(points: Float64) -> Float64:
-        x, y = transformer.transform(points[:, 0], points[:, 1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pyproj makes a number of an array of one
+            x, y = transformer.transform(points[:, 0], points[:, 1])
         return np.column_stack([x, y])
 
     return transform
