@@ -282,7 +282,7 @@ def test_a_script_without_main_guard(town: Path, here: Path) -> None:
     assert ended.stderr.splitlines()[-1].startswith("citymesh_dask.errors.RunError: local cluster: its workers did not")
     assert "put the code of the script under if __name__ == '__main__':" in ended.stderr.splitlines()[-1]
     assert "bootstrapping" not in ended.stderr
-    assert len(ended.stderr.splitlines()) < 25
+    assert len(ended.stderr.splitlines()) < 30
     assert results(here) == ["script.py"]
 
 

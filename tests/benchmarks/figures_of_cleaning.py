@@ -161,7 +161,7 @@ def _two_workers(town: Town, work: Path, *, repeats: int) -> Iterator[Figure]:
             for _ in range(repeats + 1)
         ]
     finally:
-        for client in clients.values():
+        for client in reversed(clients.values()):  # each puts back the default that it found
             client.close()
     processes = _time_processes([stage for stage in plan.stages if stage.name in STAGES], repeats=repeats)
     shutil.rmtree(work)
