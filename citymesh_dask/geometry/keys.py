@@ -1,7 +1,6 @@
-"""Integer points as keys: finding equal ones without sorting.
+"""Integer keys, such as points of the fixed-point plane: finding equal ones without sorting.
 
-Only what treats points of the fixed-point plane as hashable keys belongs here; what they mean is
-known by the callers.
+Only their hashing belongs here; what they mean is known by the callers.
 """
 
 from __future__ import annotations
@@ -37,23 +36,22 @@ def hash_point(x: int, y: int) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def unique_points(points: Int64) -> tuple[Int32, Int32]:
-    """Number equal points alike, in the order of first appearance.
+def number_rows(keys: Int64) -> tuple[Int32, Int32]:
+    """Number equal rows alike, in the order of first appearance.
 
     Parameters
     ----------
-    points : (n, 2) int64
-        Any integer coordinates.
+    keys : (n, c) int64
+        Keys of one or more columns.
 
     Returns
     -------
     ids : (n,) int32
-        Number of each point among the distinct ones.
+        Number of each row among the distinct ones.
     first : (k,) int32
-        Index in ``points`` where each distinct point appears first; ``points[first]`` are the
-        distinct points and ``points[first][ids]`` is ``points``.
+        Where each distinct row appears first: ``keys[first][ids]`` is ``keys``.
     """
-    count = len(points)
+    count, columns = keys.shape
     slots = 16
     while slots < 2 * count:
         slots *= 2
@@ -62,18 +60,24 @@ def unique_points(points: Int64) -> tuple[Int32, Int32]:
     ids = np.empty(count, np.int32)
     first = np.empty(count, np.int32)
     found = 0
-    for i in range(count):
-        slot = np.int64(hash_point(points[i, 0], points[i, 1]) & mask)
+    for row in range(count):
+        value = np.uint64(columns)
+        for column in range(columns):
+            value = hash_point(np.int64(value), keys[row, column])
+        slot = np.int64(value & mask)
         while True:
             other = table[slot]
             if other < 0:
                 table[slot] = found
-                first[found] = i
-                ids[i] = found
+                first[found] = row
+                ids[row] = found
                 found += 1
                 break
-            if points[first[other], 0] == points[i, 0] and points[first[other], 1] == points[i, 1]:
-                ids[i] = other
+            same = True
+            for column in range(columns):
+                same = same and keys[first[other], column] == keys[row, column]
+            if same:
+                ids[row] = other
                 break
             slot = (slot + 1) & np.int64(mask)
     return ids, first[:found]

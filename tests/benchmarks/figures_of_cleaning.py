@@ -28,8 +28,8 @@ from citymesh_dask.formats.footprints import read_features, survey_footprints
 from citymesh_dask.geometry.cleaning.checking import check_outlines
 from citymesh_dask.geometry.cleaning.cleaning import clean_groups, link_distance
 from citymesh_dask.geometry.cleaning.linking import link_parts
-from citymesh_dask.geometry.cleaning.part_sets import take_parts
 from citymesh_dask.geometry.grouping import group_labels
+from citymesh_dask.geometry.part_sets import take_parts
 from citymesh_dask.geometry.polygons import prepare_footprints
 from citymesh_dask.outlines import Parts
 from citymesh_dask.pipelines.city.job import CityJob, save_job

@@ -13,8 +13,8 @@ import shapely
 from citymesh_dask.geometry.cleaning.cleaning import clean_groups, link_distance
 from citymesh_dask.geometry.cleaning.fates import Fates
 from citymesh_dask.geometry.cleaning.linking import link_parts
-from citymesh_dask.geometry.cleaning.part_sets import take_parts
 from citymesh_dask.geometry.grouping import group_labels
+from citymesh_dask.geometry.part_sets import take_parts
 from citymesh_dask.geometry.polygons import prepare_footprints
 from citymesh_dask.outlines import BEYOND, GROUND, Outlines, Parts
 from citymesh_dask.tiles import OUTLINE_UNITS, Domain

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from citymesh_dask.geometry.cleaning.checking import check_outlines
-from citymesh_dask.geometry.cleaning.part_sets import take_parts
+from citymesh_dask.geometry.part_sets import take_parts
 from citymesh_dask.outlines import Parts
 from citymesh_dask.tiles import Domain
 from tests.geometry.cleaning_oracle import TOLERANCE, clean, graph_problems, make_parts, near_misses

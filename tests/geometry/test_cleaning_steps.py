@@ -11,12 +11,12 @@ from shapely import affinity
 from shapely.geometry import Polygon, box
 
 from citymesh_dask.geometry.cleaning.checking import check_outlines, find_defects
-from citymesh_dask.geometry.cleaning.linking import link_parts, part_boxes
+from citymesh_dask.geometry.cleaning.linking import link_parts
 from citymesh_dask.geometry.cleaning.merging import to_polygons
 from citymesh_dask.geometry.cleaning.ordering import sort_order
-from citymesh_dask.geometry.cleaning.part_sets import join_parts, take_parts
 from citymesh_dask.geometry.cleaning.simplifying import doubled_areas, simplify_parts
 from citymesh_dask.geometry.grouping import group_labels
+from citymesh_dask.geometry.part_sets import join_parts, part_boxes, take_parts
 from citymesh_dask.outlines import Outlines
 from tests.geometry.cleaning_oracle import DOMAIN, clean, make_parts
 from tests.geometry.cleaning_scenes import SCENES, random_boxes

@@ -8,15 +8,14 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from citymesh_dask.geometry.part_sets import part_boxes, take_parts
 from citymesh_dask.geometry.terrain.histograms import height_bins, histogram_of, merge_histograms, percentiles
 from citymesh_dask.geometry.terrain.roofs import (
     cells_in_parts,
     inner_points,
-    part_boxes,
     part_vertices,
     parts_touching,
     points_in_parts,
-    select_parts,
 )
 from citymesh_dask.outlines import Parts
 
@@ -78,7 +77,7 @@ def test_histograms_do_not_depend_on_order_or_division(seed: int, pieces: int):
     merged = merge_histograms(several)
     assert np.array_equal(merged.rows, whole.rows) and np.array_equal(merged.bins, whole.bins)
     assert np.array_equal(merged.counts, whole.counts)
-    mirrored = select_parts(parts, np.arange(len(parts))[::-1])
+    mirrored = take_parts(parts, np.arange(len(parts))[::-1])
     assert np.array_equal(points_in_parts(mirrored, x, y, bins=bins).counts, whole.counts)
 
 
@@ -124,7 +123,7 @@ def test_selected_parts_keep_their_rings():
     parts = make_parts(polygons)
     chosen = np.array([7, 2, 11])
     again = make_parts([polygons[k] for k in chosen], chosen.tolist())
-    some = select_parts(parts, chosen)
+    some = take_parts(parts, chosen)
     for name in ("rows", "ring_start", "point_start", "points"):
         assert np.array_equal(getattr(some, name), getattr(again, name))
     boxes = part_boxes(parts)

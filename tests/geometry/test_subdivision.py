@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from citymesh_dask.geometry.keys import unique_points
+from citymesh_dask.geometry.keys import number_rows
 from citymesh_dask.geometry.outline_groups import edges_near, group_boxes, select_groups
 from citymesh_dask.geometry.pieces import subdivision
 from citymesh_dask.geometry.pieces.domain_frame import frame_reach, subdivide_frame
@@ -275,6 +275,6 @@ def test_the_grid_passes_over_what_meets_the_edge() -> None:
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), max_size=60))
 def test_equal_points_are_numbered_alike(points: list) -> None:
     array = np.array(points, np.int64).reshape(-1, 2)
-    ids, first = unique_points(array)
+    ids, first = number_rows(array)
     assert (array[first][ids] == array).all()
     assert len(first) == len(set(points)) and (np.diff(first) > 0).all()

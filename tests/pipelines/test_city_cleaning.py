@@ -14,8 +14,7 @@ from shapely.geometry import box
 
 from citymesh_dask.geometry.cleaning import cleaning as geometry
 from citymesh_dask.geometry.cleaning.checking import check_outlines as check_distances
-from citymesh_dask.geometry.cleaning.linking import part_boxes
-from citymesh_dask.geometry.cleaning.part_sets import join_parts
+from citymesh_dask.geometry.part_sets import join_parts, part_boxes
 from citymesh_dask.geometry.polygons import prepare_footprints
 from citymesh_dask.geometry.terrain.terrain import TerrainLattice
 from citymesh_dask.options import CityOptions

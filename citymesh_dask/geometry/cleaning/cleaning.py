@@ -13,13 +13,12 @@ import numpy as np
 from ...outcomes import Outcome
 from ...outlines import BEYOND, GROUND, Bool, Float64, Int8, Int64, Outlines, Parts
 from ...tiles import OUTLINE_UNITS, Box
+from ..part_sets import part_boxes, take_parts
 from .chamfer import chamfer_groups
 from .checking import find_defects
 from .fates import Fates, trace_fates
 from .graphs import planar_groups
-from .linking import part_boxes
 from .merging import merge_neighbours
-from .part_sets import take_parts
 from .simplifying import doubled_areas, simplify_parts
 from .tidying import edges_on_frame
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from ...outcomes import Outcome
 from ...outlines import Bool, Int8, Int64, Outlines, Parts
+from ..part_sets import part_boxes, take_parts
 from .faces import labels_from_edges, points_inside
-from .linking import part_boxes
-from .part_sets import take_parts
 from .simplifying import doubled_areas
 
 

@@ -10,6 +10,7 @@ from numba import njit
 
 from ...outlines import Int64, Parts
 from ..grouping import find_root, join
+from ..part_sets import part_boxes
 from .ordering import grown
 from .predicates import segments_near
 
@@ -39,16 +40,6 @@ def link_parts(parts: Parts, distance: int) -> Int64:
     order = np.lexsort((boxes[:, 1], boxes[:, 0]))
     pairs: Int64 = _link(boxes, order, parts.ring_start, parts.point_start, parts.points, distance)
     return pairs
-
-
-def part_boxes(parts: Parts) -> Int64:
-    """Return x0, y0, x1, y1 of each polygon, (n, 4) int64, outline units."""
-    if len(parts) == 0:
-        return np.empty((0, 4), np.int64)
-    starts = parts.point_start[parts.ring_start[:-1]]
-    low = np.minimum.reduceat(parts.points, starts, axis=0)
-    high = np.maximum.reduceat(parts.points, starts, axis=0)
-    return np.concatenate((low, high), axis=1)
 
 
 @njit(cache=True, nogil=True)

@@ -13,8 +13,8 @@ import shapely
 from ...outlines import Int64, Parts
 from ...tiles import Box
 from ..grouping import group_labels
+from ..part_sets import starts_of, take_parts
 from .linking import link_parts
-from .part_sets import starts_of, take_parts
 
 
 def merge_neighbours(parts: Parts, group_start: Int64, *, frame: Box, distance: int) -> tuple[Parts, Int64, Int64]:

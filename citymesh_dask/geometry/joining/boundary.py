@@ -17,7 +17,8 @@ import numpy as np
 from ...mesh import TERRAIN_LEVEL, Boundary
 from ...outlines import Bool, Float64, Int8, Int32, Int64
 from ...tiles import Box
-from .matching import INCONSISTENT, ONCE, OVERUSED, match_edges, number_rows
+from ..keys import number_rows
+from .matching import INCONSISTENT, ONCE, OVERUSED, match_edges
 
 
 class SeamFault(IntEnum):

@@ -1,7 +1,6 @@
-"""Equal keys and edges that cancel, found by hashing instead of sorting.
+"""Edges that cancel, found without sorting.
 
-Only the two kernels on which adding boundaries rests belong here: one numbers equal rows of keys
-alike, the other finds for each edge the one that runs the other way.
+Only the kernel on which adding boundaries rests belongs here: it finds for each edge the one that runs the other way.
 """
 
 from __future__ import annotations
@@ -9,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ...outlines import Int32, Int64
-from ..keys import hash_point
+from ...outlines import Int32
 
 ONCE = -1
 """No other edge joins the same two vertices."""
@@ -18,54 +16,6 @@ OVERUSED = -2
 """More than two edges join the same two vertices."""
 INCONSISTENT = -3
 """Two edges join the same two vertices in the same direction, or the edge joins a vertex to itself."""
-
-
-@njit(cache=True, nogil=True)
-def number_rows(keys: Int64) -> tuple[Int32, Int32]:
-    """Number equal rows alike, in the order of first appearance.
-
-    Parameters
-    ----------
-    keys : (n, c) int64
-        Keys of one or more columns.
-
-    Returns
-    -------
-    ids : (n,) int32
-        Number of each row among the distinct ones.
-    first : (k,) int32
-        Where each distinct row appears first: ``keys[first][ids]`` is ``keys``.
-    """
-    count, columns = keys.shape
-    slots = 16
-    while slots < 2 * count:
-        slots *= 2
-    mask = np.uint64(slots - 1)
-    table = np.full(slots, -1, np.int32)
-    ids = np.empty(count, np.int32)
-    first = np.empty(count, np.int32)
-    found = 0
-    for row in range(count):
-        value = np.uint64(columns)
-        for column in range(columns):
-            value = hash_point(np.int64(value), keys[row, column])
-        slot = np.int64(value & mask)
-        while True:
-            other = table[slot]
-            if other < 0:
-                table[slot] = found
-                first[found] = row
-                ids[row] = found
-                found += 1
-                break
-            same = True
-            for column in range(columns):
-                same = same and keys[first[other], column] == keys[row, column]
-            if same:
-                ids[row] = other
-                break
-            slot = (slot + 1) & np.int64(mask)
-    return ids, first[:found]
 
 
 @njit(cache=True, nogil=True)

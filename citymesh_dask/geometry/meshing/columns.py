@@ -17,10 +17,9 @@ from ...errors import RunError
 from ...mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
 from ...outlines import Bool, Constraints, Float64, Int32
 from ...tiles import MESH_UNITS
+from ..pieces.subdivision import WALL_RATIO
 from .meshing import PlanarMesh
 
-_WALL_RATIO = 1.5
-"""Wall levels stand apart by this many mean lengths of the walls over a vertex."""
 _FINEST = 2.0**-5
 """Smallest distance of wall levels, in mesh sizes."""
 
@@ -102,7 +101,7 @@ def _wall_spacing(planar: PlanarMesh, constraints: Constraints, spans: Float64) 
     geometric mean of the shortest and the longest wall suits both.
     """
     size = planar.asked.building_size
-    spacing: Float64 = np.clip(_WALL_RATIO * np.sqrt(spans[:, 0] * spans[:, 1]), _FINEST * size, size)
+    spacing: Float64 = np.clip(WALL_RATIO * np.sqrt(spans[:, 0] * spans[:, 1]), _FINEST * size, size)
     foreign = _foreign_walls(constraints)
     spacing[: planar.n_given][foreign] = size / 2.0 ** constraints.wall_step[foreign]
     return spacing

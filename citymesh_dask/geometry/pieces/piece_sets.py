@@ -11,7 +11,7 @@ import numpy as np
 
 from ...outlines import Bool, Int8, Int32, Int64, Pieces
 from ...tiles import Box
-from ..keys import unique_points
+from ..keys import number_rows
 
 
 def join_pieces(parts: Sequence[Pieces]) -> Pieces:
@@ -29,7 +29,7 @@ def join_pieces(parts: Sequence[Pieces]) -> Pieces:
         frame's pieces: it keeps the smaller spacing and the larger wall step.
     """
     points = np.concatenate([part.points for part in parts])
-    ids, first = unique_points(points)
+    ids, first = number_rows(points)
     spacing, wall_step = np.full(len(first), np.inf), np.zeros(len(first), np.int8)
     np.minimum.at(spacing, ids, np.concatenate([part.spacing for part in parts]))
     np.maximum.at(wall_step, ids, np.concatenate([part.wall_step for part in parts]))

@@ -28,7 +28,7 @@ LEAST_LIMIT = 5.0
 """Metres; pieces shorter than this come from near features only."""
 WALL_STEPS = 4
 """Wall levels over vertices of several tiles stand apart by the mesh size divided by at most two to this power."""
-_WALL_RATIO = 1.5
+WALL_RATIO = 1.5
 """Height of wall triangles over the mean length of the pieces that they stand on."""
 
 
@@ -118,7 +118,7 @@ def wall_steps(total: Int64, count: Int64, building_size: float) -> Int8:
         round(log2(h / (1.5 mean length))) within 0..4, found by comparing squares: a logarithm may
         differ in its last bit between machines, a product does not.
     """
-    ratio = building_size * MESH_UNITS * count / (_WALL_RATIO * np.maximum(total, 1))
+    ratio = building_size * MESH_UNITS * count / (WALL_RATIO * np.maximum(total, 1))
     thresholds = 2.0 ** (2 * np.arange(WALL_STEPS) + 1)
     steps: Int8 = (ratio[:, None] ** 2 >= thresholds).sum(axis=1).astype(np.int8)
     return steps

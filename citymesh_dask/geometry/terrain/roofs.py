@@ -18,6 +18,7 @@ from numba import njit
 
 from ...outlines import Parts
 from ...tiles import OUTLINE_UNITS
+from ..part_sets import part_boxes
 from .histograms import Histogram, histogram_of
 from .terrain import Span
 
@@ -27,16 +28,6 @@ Integers = npt.NDArray[np.integer[Any]]
 
 _POINTS_PER_CELL = 8
 _MIN_CELL = 2 * OUTLINE_UNITS
-
-
-def part_boxes(parts: Parts) -> Int64:
-    """Return the bounding box of every part, (n, 4) int64, outline units."""
-    if not len(parts):
-        return np.empty((0, 4), np.int64)
-    first = parts.point_start[parts.ring_start[:-1]]
-    low = np.minimum.reduceat(parts.points, first, axis=0)
-    high = np.maximum.reduceat(parts.points, first, axis=0)
-    return np.concatenate([low, high], axis=1)
 
 
 def points_in_parts(parts: Parts, x: Integers, y: Integers, *, bins: Int32) -> Histogram:
@@ -120,25 +111,6 @@ def part_vertices(parts: Parts) -> tuple[Int64, Int64]:
     """Return the part of every vertex, and the vertices themselves as (p, 2) outline units."""
     sizes = np.diff(parts.point_start[parts.ring_start])
     return np.repeat(np.arange(len(parts)), sizes), parts.points
-
-
-def select_parts(parts: Parts, chosen: Int64) -> Parts:
-    """Return some of the parts, in the order of ``chosen``."""
-    rings = _ranges(parts.ring_start[chosen], parts.ring_start[chosen + 1])
-    points = _ranges(parts.point_start[rings], parts.point_start[rings + 1])
-    ring_start = _starts(parts.ring_start[chosen + 1] - parts.ring_start[chosen])
-    point_start = _starts(parts.point_start[rings + 1] - parts.point_start[rings])
-    return Parts(parts.rows[chosen], ring_start, point_start, parts.points[points])
-
-
-def _starts(sizes: Int64) -> Int64:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-
-
-def _ranges(start: Int64, stop: Int64) -> Int64:
-    """Return ``start[0]..stop[0]``, ``start[1]..stop[1]``, ... in one array."""
-    sizes = stop - start
-    return np.repeat(start - _starts(sizes)[:-1], sizes) + np.arange(sizes.sum())
 
 
 def parts_touching(boxes: Int64, box: tuple[float, float, float, float]) -> Int64:

@@ -21,7 +21,7 @@ import numpy as np
 from ...geometry.cleaning.chamfer import chamfer_groups
 from ...geometry.cleaning.checking import check_outlines, find_defects
 from ...geometry.cleaning.graphs import planar_groups
-from ...geometry.cleaning.linking import link_parts, part_boxes
+from ...geometry.cleaning.linking import link_parts
 from ...geometry.cleaning.simplifying import doubled_areas, simplify_parts
 from ...geometry.drawing.camera import View
 from ...geometry.drawing.drawing import Canvas
@@ -31,6 +31,7 @@ from ...geometry.meshing.extrusion import extrude_tile
 from ...geometry.meshing.mending import mend_triangles
 from ...geometry.meshing.meshing import mesh_constraints
 from ...geometry.outline_groups import boxes_meet
+from ...geometry.part_sets import part_boxes
 from ...geometry.pieces.domain_frame import subdivide_frame
 from ...geometry.pieces.outline_measures import measure_outlines
 from ...geometry.pieces.piece_sets import join_pieces

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ....formats.lidar import PointChunk, PointSource, read_points
 from ....formats.rasters import read_window
+from ....geometry.part_sets import take_parts
 from ....geometry.terrain.cell_sums import CellSums, cell_keys, gather_points, merge_sums
 from ....geometry.terrain.histograms import Histogram, height_bins, histogram_of, merge_histograms
 from ....geometry.terrain.roofs import (
@@ -25,7 +26,6 @@ from ....geometry.terrain.roofs import (
     part_vertices,
     parts_touching,
     points_in_parts,
-    select_parts,
 )
 from ....geometry.terrain.terrain import Span, TerrainLattice
 from ....outlines import Parts
@@ -136,7 +136,7 @@ def sample_footprints(job_path: str, index: int) -> dict[str, Any]:
         parts = _read_parts(job, group)
         heights = ground[parts.rows - attributes["first_row"]]
         chosen = np.flatnonzero(np.isfinite(heights))
-        cells = _ground_of_parts(job.lattice, select_parts(parts, chosen), heights[chosen])
+        cells = _ground_of_parts(job.lattice, take_parts(parts, chosen), heights[chosen])
     arrays, facts = write_cells(job.lattice, cells)
     job.scratch.write(footprint_samples_group(index), arrays, facts)
     return {"buildings_with_ground": int(np.isfinite(ground).sum())}
@@ -151,7 +151,7 @@ def footprints_in(job: CityJob, box: tuple[float, float, float, float]) -> Itera
             continue
         chosen = parts_touching(job.scratch.read(group, "boxes"), box)
         if len(chosen):
-            yield select_parts(_read_parts(job, group), chosen)
+            yield take_parts(_read_parts(job, group), chosen)
 
 
 def _read_parts(job: CityJob, group: str) -> Parts:

@@ -17,9 +17,9 @@ from ....geometry.cleaning.checking import check_outlines as check_distances
 from ....geometry.cleaning.cleaning import clean_groups, link_distance
 from ....geometry.cleaning.fates import Fates
 from ....geometry.cleaning.linking import link_parts as find_links
-from ....geometry.cleaning.part_sets import starts_of
 from ....geometry.grouping import group_labels
 from ....geometry.outline_groups import boxes_meet, group_boxes, select_groups
+from ....geometry.part_sets import starts_of
 from ....outlines import Bool, Int64, Outlines
 from ....tiles import OUTLINE_UNITS, Box, Domain, morton_code
 from ..job import CityJob, load_job

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....geometry.cleaning.part_sets import join_parts, starts_of, take_parts
+from ....geometry.part_sets import join_parts, starts_of, take_parts
 from ....outlines import Bool, Int64, Parts
 from ....tiles import Box
 from ..job import ROWS_PER_RANGE, CityJob

@@ -1,6 +1,6 @@
 """Sets of ragged polygons: some of many, several in one.
 
-Only copying belongs here, no geometry.
+Only copying and bounding boxes belong here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...outlines import Int64, Parts
+from ..outlines import Int64, Parts
 
 
 def join_parts(sets: Sequence[Parts]) -> Parts:
@@ -49,6 +49,16 @@ def take_parts(parts: Parts, which: Int64) -> Parts:
         starts_of(parts.point_start[rings + 1] - parts.point_start[rings]),
         parts.points[points],
     )
+
+
+def part_boxes(parts: Parts) -> Int64:
+    """Return x0, y0, x1, y1 of each polygon, (n, 4) int64, outline units."""
+    if len(parts) == 0:
+        return np.empty((0, 4), np.int64)
+    starts = parts.point_start[parts.ring_start[:-1]]
+    low = np.minimum.reduceat(parts.points, starts, axis=0)
+    high = np.maximum.reduceat(parts.points, starts, axis=0)
+    return np.concatenate((low, high), axis=1)
 
 
 def _ranges(start: Int64, stop: Int64) -> Int64:
