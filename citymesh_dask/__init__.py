@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import CityMesh, build_city_mesh, connect, open_mesh
+    from .api import build_city_mesh, calculate_optimal_tile_size, connect, should_use_tiling
     from .batch import run_config
+    from .city_mesh import CityMesh, open_mesh
     from .errors import (
         CheckError,
         CityMeshError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CRSError": "errors",
     "CheckError": "errors",
-    "CityMesh": "api",
+    "CityMesh": "city_mesh",
     "CityMeshError": "errors",
     "CityOptions": "options",
     "ConfigError": "errors",
@@ -41,9 +42,11 @@ _HOMES = {
     "RunError": "errors",
     "StoreError": "errors",
     "build_city_mesh": "api",
+    "calculate_optimal_tile_size": "api",
     "connect": "api",
-    "open_mesh": "api",
+    "open_mesh": "city_mesh",
     "run_config": "batch",
+    "should_use_tiling": "api",
 }
 
 __version__ = "0.1.0"
@@ -63,9 +66,11 @@ __all__ = [
     "RunError",
     "StoreError",
     "build_city_mesh",
+    "calculate_optimal_tile_size",
     "connect",
     "open_mesh",
     "run_config",
+    "should_use_tiling",
 ]
 
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .config import RunSettings
 from .options import CityOptions
+from .settings import RunSettings
 
 _EPILOG = (
     "exit codes: 0 success, 1 the run failed or a check does not hold, 2 bad usage, bad input or a plan "
@@ -48,6 +48,7 @@ def build_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help="what to do")
     makers = {
         "build": (_add_build, "build the mesh of a city"),
+        "plan": (_add_plan, "tell what a build would take; writes nothing"),
         "run": (_add_run, "run the jobs of configuration files"),
         "check": (_add_check, "check a finished mesh from its faces alone"),
         "info": (_add_info, "tell what a store holds"),
@@ -77,7 +78,13 @@ def _add_output_flags(parser: CommandParser) -> None:
     group.add_argument("--json", action="store_true", help="write the result as JSON to standard output")
 
 
-def _add_build(parser: CommandParser) -> None:
+def _add_plan(parser: CommandParser) -> None:
+    parser.add_argument("configs", nargs="*", metavar="CONFIG", help="YAML files, in place of the arguments of build")
+    _add_overrides(parser)
+    _add_build(parser, out_required=False)
+
+
+def _add_build(parser: CommandParser, *, out_required: bool = True) -> None:
     inputs = parser.add_argument_group("inputs and output")
     inputs.add_argument(
         "--footprints", nargs="+", metavar="FILE", default=(), help="building footprints, any format of GDAL"
@@ -87,7 +94,7 @@ def _add_build(parser: CommandParser) -> None:
     inputs.add_argument("--terrain", metavar="RASTER", help="heights of the ground")
     inputs.add_argument("--surface", metavar="RASTER", help="heights of ground and roofs")
     inputs.add_argument("--building-heights", metavar="RASTER", help="heights of buildings above ground")
-    inputs.add_argument("--out", metavar="STORE", required=True, help="folder of the store to write")
+    inputs.add_argument("--out", metavar="STORE", required=out_required, help="folder of the store to write")
     mesh = parser.add_argument_group("mesh")
     for item in dataclasses.fields(CityOptions):
         _add_option(mesh, item)
@@ -123,11 +130,16 @@ def _add_setting(group: argparse._ArgumentGroup, item: dataclasses.Field[Any]) -
     suppress = argparse.SUPPRESS
     if kind == "flag":
         group.add_argument(flag, dest=item.name, action="store_true", default=suppress, help=text)
+    elif kind == "switch":
+        action = argparse.BooleanOptionalAction
+        group.add_argument(flag, dest=item.name, action=action, default=suppress, help=text)
+    elif kind == "log":
+        group.add_argument(flag, dest=item.name, nargs="?", const=True, metavar="FILE", default=suppress, help=text)
     elif kind == "choice":
         group.add_argument(flag, dest=item.name, choices=item.metadata["choices"], default=suppress, help=text)
     else:
         numbers: dict[str, Callable[[str], object]] = {"whole": int, "count": _count}
-        metavar = {"whole": "N", "count": "N", "size": "SIZE"}.get(kind, "DIR")
+        metavar = {"whole": "N", "count": "N", "size": "SIZE", "address": "ADDRESS"}.get(kind, "DIR")
         group.add_argument(
             flag, dest=item.name, type=numbers.get(kind, str), metavar=metavar, default=suppress, help=text
         )
@@ -151,6 +163,11 @@ def _help(text: str, unit: str, default: object) -> str:
 
 def _add_run(parser: CommandParser) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files")
+    _add_overrides(parser)
+    _add_output_flags(parser)
+
+
+def _add_overrides(parser: CommandParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -159,11 +176,14 @@ def _add_run(parser: CommandParser) -> None:
         dest="overrides",
         help="override a key in every job; paths relative to the current folder",
     )
-    _add_output_flags(parser)
 
 
 def _add_check(parser: CommandParser) -> None:
     parser.add_argument("store", metavar="STORE", help="folder of a finished store")
+    run = parser.add_argument_group("run")
+    for item in dataclasses.fields(RunSettings):
+        if item.name in ("memory_limit", "n_workers"):
+            _add_setting(run, item)
     _add_output_flags(parser)
 
 

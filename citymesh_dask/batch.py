@@ -5,15 +5,19 @@ Here a `JobSpec` meets the Python interface; what a job may hold is the business
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .api import CityMesh, build_city_mesh
+from .city_mesh import CityMesh, PartialMesh
 from .config import JobSpec, load_config
+from .engine.data_limit import data_limited
 from .engine.run import Run
 from .engine.signals import signals_held_back
 from .errors import ConfigError
+from .pipelines.city.inputs.survey import CityInputs
+from .starting import start_city
 from .store.city_store import open_store
 
 
@@ -32,41 +36,37 @@ def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
     InputError, OptionError, OutputError, PlanError
         If the job cannot be run; nothing has been started then.
     """
-    settings = job.settings
-    return build_city_mesh(
-        job.footprints,
-        job.out,
-        layer=job.layer,
-        points=job.points,
-        terrain=job.terrain,
-        surface=job.surface,
-        building_heights=job.building_heights,
-        options=job.options,
-        memory_limit=settings.memory_limit,
-        n_workers=settings.n_workers,
-        scheduler=settings.scheduler,
-        batch_size=settings.batch_size,
-        temp_dir=settings.temp_dir,
-        keep_intermediate=settings.keep_intermediate,
-        on_error=settings.on_error,
-        retries=settings.retries,
-        overwrite=settings.overwrite,
-        progress=progress,
-    )
+    inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
+    return start_city(inputs, job.options, out=job.out, settings=job.settings, progress=progress)
 
 
-def finish_run(run: Run[CityMesh]) -> CityMesh:
-    """Wait for a run and return its mesh; cancel it if the waiting is interrupted."""
+def finish_run(run: Run[CityMesh], *, own_process: bool = False) -> CityMesh:
+    """Wait for a run and return its mesh; cancel it if the waiting is interrupted.
+
+    Parameters
+    ----------
+    run : Run
+        A run.
+    own_process : bool
+        Whether this process is there for nothing else: where the tasks work in it, its data are limited to the
+        memory that is allowed.
+    """
+    limited = own_process and run.in_process
     try:
-        return run.result()
+        with data_limited(run.plan.allowed_bytes) if limited else contextlib.nullcontext():
+            return run.result()
     except BaseException:
-        with signals_held_back():  # a second Ctrl-C would leave the cluster half closed
+        with signals_held_back():
             run.cancel()
         raise
 
 
 def mesh_summary(mesh: CityMesh) -> str:
     """Return one line on what a mesh holds."""
+    if isinstance(mesh, PartialMesh):
+        done = mesh.attributes["partial"]
+        size = f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices so far"
+        return f"not finished: {done['tiles']:,} of {done['of']:,} tiles, {done['tasks']:,} tasks done; {size}"
     words = Counter(open_store(mesh.path).column("status").tolist())
     outcomes = ", ".join(f"{count:,} {word}" for word, count in sorted(words.items())) or "none"
     return f"{mesh.n_faces:,} faces, {mesh.n_vertices:,} vertices; buildings: {outcomes}"

@@ -13,24 +13,26 @@ import dataclasses
 import difflib
 import json
 import os
+import shlex
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .arguments import CommandParser, build_parser
-from .config import OPTION_KEYS, SETTING_KEYS, JobSpec, RunSettings
-from .engine.signals import signals_held_back
+from .config import OPTION_KEYS, SETTING_KEYS, JobSpec
+from .engine.signals import CommandSignals, signals_held_back
 from .errors import CheckError, CityMeshError, RunError
 from .options import CityOptions
+from .settings import RunSettings
 
 if TYPE_CHECKING:
     from .api import CityMesh
     from .engine.run import Run
     from .facts import RunFacts
 
+_GO_ON = "the same command goes on with the tasks that are finished"
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
@@ -50,16 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(commands[given.command], unknown)
-    restore = _catch_termination()
-    try:
-        code: int = _COMMANDS[given.command](given)
-    except BaseException as error:
-        if os.environ.get("CITYMESH_TRACEBACK"):
-            traceback.print_exc()
-        return _report_failure(error, as_json=getattr(given, "json", False))
-    finally:
-        restore()
-    return code
+    errors: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: _Terminated}
+    with CommandSignals(errors, lambda: _say(f"citymesh: error: stopped at once; {_GO_ON}")):
+        try:
+            return _COMMANDS[given.command](given)
+        except BaseException as error:
+            if os.environ.get("CITYMESH_TRACEBACK"):
+                traceback.print_exc()
+            return _report_failure(error, as_json=getattr(given, "json", False), arguments=arguments)
 
 
 def _refuse(command: CommandParser, unknown: list[str]) -> NoReturn:
@@ -69,23 +69,13 @@ def _refuse(command: CommandParser, unknown: list[str]) -> NoReturn:
     command.error(f"unknown argument {unknown[0]!r}{hint}")
 
 
-def _catch_termination() -> Callable[[], object]:
-    """Turn SIGTERM into an exception; return what undoes it."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-
-    def terminate(*_: object) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    return lambda: signal.signal(signal.SIGTERM, before)
-
-
-def _report_failure(error: BaseException, *, as_json: bool) -> int:
+def _report_failure(error: BaseException, *, as_json: bool, arguments: Sequence[str] | None) -> int:
     """Say what went wrong, once, and return the exit code."""
     if isinstance(error, SystemExit):
         raise error
     code, message = _exit_code(error), _message(error)
+    if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        message += f": {shlex.join(['citymesh', *(sys.argv[1:] if arguments is None else arguments)])}"
     _say(f"citymesh: error: {message}")
     if as_json:
         facts = {"type": type(error).__name__, "message": message}
@@ -111,7 +101,7 @@ def _message(error: BaseException) -> str:
         return str(error)
     if isinstance(error, (KeyboardInterrupt, _Terminated, concurrent.futures.CancelledError)):
         word = "terminated" if isinstance(error, _Terminated) else "interrupted"
-        return f"{word}; the same command goes on with the tasks that are finished"
+        return f"{word}; {_GO_ON}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'operating system'}: {error.strerror}"
     return f"{type(error).__name__}: {error} (CITYMESH_TRACEBACK=1 shows where)"
@@ -133,9 +123,14 @@ def _print_json(value: object) -> None:
 
 
 def _run_build(given: argparse.Namespace) -> int:
+    return _run_jobs([_job_of(given)], given)
+
+
+def _job_of(given: argparse.Namespace) -> JobSpec:
+    """Return the job that the arguments of ``build`` describe."""
     values = vars(given)
-    job = JobSpec(
-        name="citymesh build",
+    return JobSpec(
+        name=f"citymesh {given.command}",
         out=given.out,
         footprints=tuple(given.footprints),
         points=tuple(given.points),
@@ -146,7 +141,6 @@ def _run_build(given: argparse.Namespace) -> int:
         options=CityOptions.from_mapping({key: values[key] for key in OPTION_KEYS if key in values}),
         settings=RunSettings(**{key: values[key] for key in SETTING_KEYS if key in values}),
     )
-    return _run_jobs([job], given)
 
 
 def _run_configs(given: argparse.Namespace) -> int:
@@ -156,22 +150,46 @@ def _run_configs(given: argparse.Namespace) -> int:
     return _run_jobs(load_jobs(given.configs, given.overrides), given)
 
 
+def _run_plan(given: argparse.Namespace) -> int:
+    with signals_held_back():
+        from .batch import load_jobs
+        from .planner import plan_job
+
+    if bool(given.configs) == bool(given.out):
+        _, commands = build_parser()
+        commands["plan"].error("either --out and the other arguments of build, or CONFIG files")
+    jobs = load_jobs(given.configs, given.overrides) if given.configs else [_job_of(given)]
+    plans = []
+    for job in jobs:
+        found = plan_job(job)
+        if not given.quiet:
+            _say(f"{job.name}: {job.out}" if len(jobs) > 1 else f"plan for {job.out}; nothing is written")
+            _say(found.describe())
+        plans.append({"out": job.out, **found.to_json()})
+    if given.json:
+        _print_json(plans[0] if len(plans) == 1 else plans)
+    return 0
+
+
 def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
     with signals_held_back():
         from .batch import finish_run, start_job
 
-    results = []
+    results, holes = [], 0
     for job in jobs:
         if len(jobs) > 1 and not given.quiet:
             _say(f"{job.name}: {job.out}")
         run = start_job(job, progress=not given.quiet)
-        mesh = finish_run(run)
+        if run.page_link and not given.quiet:
+            _say(f"page of the run: {run.page_link}")
+        mesh = finish_run(run, own_process=True)
+        holes += len(mesh.attributes.get("holes", ()))
         if not given.quiet:
             _tell_result(mesh, run)
         results.append(_result(mesh, run))
     if given.json:
         _print_json(results[0] if len(results) == 1 and given.command == "build" else results)
-    return 0
+    return EXIT_FAILED if holes else 0
 
 
 def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> None:
@@ -180,7 +198,9 @@ def _tell_result(mesh: CityMesh, run: Run[CityMesh]) -> None:
     from .report import describe, report_path
 
     if not run.plan.stages:
-        _say(f"{mesh.path}: complete already, from the same inputs and options")
+        holes = len(mesh.attributes.get("holes", ()))
+        missing = f", but for {holes} tile{'s'[: holes != 1]} that failed: --overwrite tries again" if holes else ""
+        _say(f"{mesh.path}: complete already, from the same inputs and options{missing}")
     _say(describe(run.report) if run.report else f"{mesh.path}: {mesh_summary(mesh)}")
     _say(f"report: {report_path(mesh.path)}")
 
@@ -200,9 +220,15 @@ def _mesh_facts(mesh: CityMesh) -> dict[str, Any]:
 
 
 def _run_check(given: argparse.Namespace) -> int:
-    from .pipelines.checking.check import check_store
+    with signals_held_back():  # an import may swallow an interruption
+        from .pipelines.checking.parallel import check_in_parallel
 
-    report = check_store(given.store)
+    report = check_in_parallel(
+        given.store,
+        memory_limit=getattr(given, "memory_limit", "auto"),
+        n_workers=getattr(given, "n_workers", "auto"),
+        progress=not given.quiet,
+    )
     if not given.quiet or not report.ok:
         _say(report.describe())
     if given.json:
@@ -211,11 +237,12 @@ def _run_check(given: argparse.Namespace) -> int:
 
 
 def _run_info(given: argparse.Namespace) -> int:
-    from .api import open_mesh
     from .batch import mesh_summary
+    from .city_mesh import open_mesh
+    from .store.partial import is_unfinished
     from .store.schema import CERTIFICATE
 
-    mesh = open_mesh(given.store)
+    mesh = open_mesh(given.store, partial=is_unfinished(given.store))
     attributes = mesh.attributes
     if given.json:
         _print_json({"store": str(mesh.path), **_mesh_facts(mesh), "attributes": attributes})
@@ -226,10 +253,11 @@ def _run_info(given: argparse.Namespace) -> int:
     _say(
         f"bounds: x {xmin:.2f} to {xmax:.2f} m, y {ymin:.2f} to {ymax:.2f} m; {xmax - xmin:,.2f} x {ymax - ymin:,.2f} m"
     )
-    for meaning, value in ((text, proof.get(name)) for name, text in CERTIFICATE):
+    for meaning, value in ((text, proof.get(name)) for name, text in CERTIFICATE if proof):
         _say(f"certificate: {meaning}: {json.dumps(value)}")
     for name in ("terrain", "options", "software"):
-        _say(f"{name}: {_pairs(attributes.get(name) or {})}")
+        if attributes.get(name):
+            _say(f"{name}: {_pairs(attributes[name])}")
     return 0
 
 
@@ -271,6 +299,7 @@ def _run_demo(given: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "build": _run_build,
+    "plan": _run_plan,
     "run": _run_configs,
     "check": _run_check,
     "info": _run_info,

@@ -16,70 +16,13 @@ from typing import Any, NoReturn
 
 import yaml
 
-from .errors import CityMeshError, ConfigError, OptionError
+from .errors import CityMeshError, ConfigError
 from .options import CityOptions
+from .settings import RunSettings
 
 PIPELINES = ("city",)
 PATH_LISTS = ("footprints", "points")
 PATHS = ("terrain", "surface", "building_heights", "out", "temp_dir")
-
-
-def _setting(default: Any, help: str, *, kind: str, choices: tuple[str, ...] = (), low: int = 0) -> Any:
-    return field(default=default, metadata={"help": help, "kind": kind, "choices": choices, "low": low})
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How a job is run; has no influence on the mesh.
-
-    Every field is also a keyword of `build_city_mesh`, with the same default, and a flag of
-    ``citymesh build``.
-
-    Raises
-    ------
-    OptionError
-        If a value is of the wrong type or none of the choices.
-    """
-
-    memory_limit: str | int = _setting(
-        "auto", "memory of the whole process tree, such as 2GB; auto: 0.6 of what is free", kind="size"
-    )
-    n_workers: str | int = _setting("auto", "worker processes or threads", kind="count")
-    scheduler: str = _setting(
-        "processes", "where tasks run", kind="choice", choices=("processes", "threads", "synchronous")
-    )
-    batch_size: int = _setting(8, "tiles or groups that one merging task joins", kind="whole", low=2)
-    temp_dir: str | None = _setting(None, "folder for intermediate data instead of the one of the store", kind="path")
-    keep_intermediate: bool = _setting(False, "keep the intermediate data", kind="flag")
-    on_error: str = _setting(
-        "raise", "what a task that fails does to the run; it ends it in this version", kind="choice", choices=("raise",)
-    )
-    retries: int = _setting(1, "how often a failed task is tried again", kind="whole")
-    overwrite: bool = _setting(False, "replace the store if it exists", kind="flag")
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            _check_setting(item, getattr(self, item.name))
-
-
-def _check_setting(item: dataclasses.Field[Any], value: Any) -> None:
-    kind, choices, low = (item.metadata[name] for name in ("kind", "choices", "low"))
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if kind == "flag" and not isinstance(value, bool):
-        expected = "true or false"
-    elif kind == "choice" and value not in choices:
-        expected = f"one of {', '.join(choices)}"
-    elif kind == "whole" and not (whole and value >= low):
-        expected = f"a whole number from {low}"
-    elif kind == "count" and not (value == "auto" or (whole and value >= 1)):
-        expected = "auto or a whole number from 1"
-    elif kind == "size" and not (isinstance(value, str) or (whole and value > 0)):
-        expected = "auto, or a size such as 2GB"
-    elif kind == "path" and not (value is None or isinstance(value, str)):
-        expected = "a path"
-    else:
-        return
-    raise OptionError(f"option {item.name}", repr(value), expected, item.metadata["help"])
 
 
 @dataclass(frozen=True)
@@ -270,9 +213,9 @@ def _check_key(key: str, where: str) -> None:
 def _relocate(entries: Mapping[str, _Entry], folder: Path) -> dict[str, _Entry]:
     """Return the entries with paths checked and taken relative to a folder."""
     placed = dict(entries)
-    for key in (*PATHS, *PATH_LISTS):
+    for key in (*PATHS, "log", *PATH_LISTS):
         entry = placed.get(key)
-        if entry is None or (entry.value is None and key != "out"):
+        if entry is None or (entry.value is None and key != "out") or (key == "log" and isinstance(entry.value, bool)):
             continue
         value: Any = _find_files(entry, folder) if key in PATH_LISTS else str(_path(entry, folder))
         placed[key] = _Entry(entry.where, value)

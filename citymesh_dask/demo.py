@@ -13,7 +13,6 @@ from pathlib import Path
 
 from .api import CityMesh
 from .batch import finish_run, load_jobs, mesh_summary, start_job
-from .config import RunSettings
 from .errors import CheckError, OutputError
 from .options import CityOptions
 from .pipelines.checking.check import check_store
@@ -21,6 +20,7 @@ from .pipelines.export import export_store
 from .report import report_path
 from .sample_city.landscape import SampleCity
 from .sample_city.survey_files import CRS, LAYER, city_pieces, write_footprints, write_points, write_terrain
+from .settings import RunSettings
 
 Tell = Callable[[str], None]
 """Called with every line that a reader should see while the demo goes on."""

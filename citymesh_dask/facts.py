@@ -93,6 +93,8 @@ class RunFacts:
         that is not empty.
     holes : tuple of str
         Tiles missing from the mesh because their task failed and the run was told to go on.
+    splits : tuple of dict
+        Tiles that memory was short for: ``tile`` and ``parts``, the tiles that did its work.
     warnings : tuple of str
         What the reader should know before trusting the mesh.
     n_vertices, n_faces : int
@@ -113,6 +115,8 @@ class RunFacts:
         What the user allowed for the whole process tree, bytes; 0 where not known.
     workers : int
         Worker processes.
+    worker_names : tuple of str
+        Name and address of the workers that did something, where they belong to a cluster of others.
     versions : dict of str to str
         Versions by package name.
     """
@@ -125,6 +129,7 @@ class RunFacts:
     outcomes: dict[str, int] = field(default_factory=dict)
     reasons: tuple[dict[str, Any], ...] = ()
     holes: tuple[str, ...] = ()
+    splits: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     n_vertices: int = 0
     n_faces: int = 0
@@ -136,6 +141,7 @@ class RunFacts:
     peak_memory: int = 0
     allowed_memory: int = 0
     workers: int = 0
+    worker_names: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -157,4 +163,6 @@ class RunFacts:
         changed["quality"] = QualityFacts(**quality)
         for name in ("inputs", "plan", "reasons", "holes", "warnings"):
             changed[name] = tuple(value[name])
+        changed["splits"] = tuple(value.get("splits", ()))
+        changed["worker_names"] = tuple(value.get("worker_names", ()))
         return cls(**changed)

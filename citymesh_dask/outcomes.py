@@ -45,6 +45,7 @@ class Outcome(IntEnum):
     SKIPPED_NOT_CLEANABLE = 35
     SKIPPED_NO_HEIGHT = 48
     SKIPPED_FEW_POINTS = 49
+    SKIPPED_TILE = 64
 
 
 class Meaning(NamedTuple):
@@ -74,6 +75,7 @@ MEANINGS: dict[Outcome, Meaning] = {
     Outcome.SKIPPED_NOT_CLEANABLE: Meaning("skipped", "outline could not be cleaned"),
     Outcome.SKIPPED_NO_HEIGHT: Meaning("skipped", "no evidence of height"),
     Outcome.SKIPPED_FEW_POINTS: Meaning("skipped", "too few points on the roof"),
+    Outcome.SKIPPED_TILE: Meaning("skipped", "tile failed"),
 }
 """Status word and reason of every code; the report and the building table are written from here."""
 

@@ -8,7 +8,7 @@ and outlines live on multiples of 2**-10 m (*outline units*), mesh vertices on m
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,25 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class SkippedTile:
+    """A tile that the mesh does without.
+
+    Parameters
+    ----------
+    tile : int
+        Its index.
+    cause : str
+        What went wrong with it.
+    traced : bool
+        Whether it is computed what exactly is missing; that can go wrong, too.
+    """
+
+    tile: int
+    cause: str
+    traced: bool = True
+
+
+@dataclass(frozen=True)
 class Tiling:
     """Tiles that cover the domain without overlap; a tile's index is its place in the array.
 
@@ -79,13 +98,59 @@ class Tiling:
     boxes : (n, 4) int64
         x0, y0, x1, y1 of every tile, mesh units relative to the origin; a tile owns what lies in
         ``[x0, x1) x [y0, y1)``. Neighbours stand near one another in the array (Morton order), so
-        that siblings of the reduction tree share long borders.
+        that siblings of the reduction tree share long borders. A tile that was split has an empty box.
+    parents : tuple of int
+        The tiles that the last ``len(parents)`` tiles were split from.
+    skipped : tuple of SkippedTile
+        Tiles that the mesh does without.
     """
 
     boxes: npt.NDArray[np.int64]
+    parents: tuple[int, ...] = ()
+    skipped: tuple[SkippedTile, ...] = ()
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def n_positions(self) -> int:
+        """Places at the foot of the reduction tree: the tiles there were before any was split."""
+        return len(self.boxes) - len(self.parents)
+
+    def position(self, tile: int) -> int:
+        """Return the place at the foot of the tree at which a tile stands: that of the tile it comes from."""
+        while tile >= self.n_positions:
+            tile = self.parents[tile - self.n_positions]
+        return tile
+
+    def descendants(self) -> dict[int, tuple[int, ...]]:
+        """Return the tiles that stand at a place beside the one that was first there, by place.
+
+        >>> Tiling(np.array([[0, 0, 8, 8], [8, 0, 16, 8]])).split(1).split(4).descendants()
+        {1: (2, 3, 4, 5, 6, 7, 8, 9)}
+        """
+        found: dict[int, tuple[int, ...]] = {}
+        for tile in range(self.n_positions, len(self.boxes)):
+            place = self.position(tile)
+            found[place] = (*found.get(place, ()), tile)
+        return found
+
+    def split(self, tile: int) -> Tiling:
+        """Return a tiling in which four quarters do the work of a tile: they come last, the tile's own box is empty.
+
+        >>> Tiling(np.array([[0, 0, 8, 6]])).split(0).boxes.tolist()
+        [[0, 0, 0, 0], [0, 0, 4, 3], [4, 0, 8, 3], [0, 3, 4, 6], [4, 3, 8, 6]]
+        """
+        x0, y0, x1, y1 = self.boxes[tile].tolist()
+        x, y = (x0 + x1) // 2, (y0 + y1) // 2
+        boxes = np.concatenate([self.boxes, [(x0, y0, x, y), (x, y0, x1, y), (x0, y, x, y1), (x, y, x1, y1)]])
+        boxes[tile] = (x0, y0, x0, y0)
+        return replace(self, boxes=boxes, parents=(*self.parents, *[tile] * 4))
+
+    def skip(self, skipped: SkippedTile) -> Tiling:
+        """Return a tiling in which the mesh does without a tile, whatever was said of it before."""
+        others = (other for other in self.skipped if other.tile != skipped.tile)
+        return replace(self, skipped=tuple(sorted((*others, skipped), key=lambda one: one.tile)))
 
     @classmethod
     def from_lines(cls, xs: npt.ArrayLike, ys: npt.ArrayLike) -> Tiling:

@@ -74,6 +74,8 @@ def write_store(
             "software": {},
             "terrain": {},
             "certificate": certificate,
+            "holes": [],
+            "hole_rim_edges": 0,
             "quality": {},
         },
     )

@@ -25,8 +25,8 @@ README = (ROOT / "README.md").read_text(encoding="utf8")
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 HOMES = {
-    "dask": ("engine", "api.py"),
-    "distributed": ("engine", "api.py"),
+    "dask": ("engine", "api.py", "city_mesh.py"),
+    "distributed": ("engine", "api.py", "starting.py"),
     "zarr": ("store",),
     "numcodecs": ("store",),
     "laspy": ("formats", "sample_city"),
@@ -180,7 +180,7 @@ def test_face_is_sorted_and_complete() -> None:
 
 def test_every_command_has_help() -> None:
     parser, commands = build_parser()
-    assert set(commands) == {"build", "run", "check", "info", "export", "demo"}
+    assert set(commands) == {"build", "plan", "run", "check", "info", "export", "demo"}
     for command in (parser, *commands.values()):
         assert command.description
         for action in command._actions:

@@ -231,7 +231,9 @@ def test_options_in_python(town: Path) -> None:
         ({"out": "a" * 300}, OutputError),
         ({"out": "a\0b"}, OutputError),
         ({"memory_limit": "50MB"}, PlanError),
-        ({"use_disk_store": False}, OptionError),
+        ({"use_disk_store": "no"}, OptionError),
+        ({"use_disk_store": False, "keep_intermediate": True}, OptionError),
+        ({"use_disk_store": False, "memory_limit": "400MB"}, PlanError),
         ({"points": 5}, InputError),
     ):
         with pytest.raises(error):
@@ -269,7 +271,7 @@ OUTPUTS: list[tuple[str, tuple[str, ...]]] = [
     ("--out file", ("file: it exists and is no whole city store", "choose another path")),
     ("--out folder", ("folder: it exists and is no whole city store",)),
     ("--out file/out.zarr", ("file/out.zarr: it cannot be made", "--out")),
-    ("--out out.zarr --temp-dir file", ("cannot be made", "--temp-dir")),
+    ("--out out.zarr --temp-dir file", ("option temp_dir", "it is no folder")),
     ("--out /proc/out.zarr", ("/proc/out.zarr: it cannot be made", "choose another place with --out")),
     ("--out newer.zarr", ("newer.zarr", "format version 99")),
     ("--out in_the_way", ("in_the_way.scratch: it is in the way of the scratch folder", "--temp-dir")),

@@ -16,7 +16,6 @@ import pytest
 
 from citymesh_dask import cli
 from citymesh_dask.arguments import build_parser
-from citymesh_dask.config import RunSettings
 from citymesh_dask.errors import (
     CheckError,
     ConfigError,
@@ -31,6 +30,7 @@ from citymesh_dask.errors import (
 )
 from citymesh_dask.geometry.drawing.colours import COLOURINGS
 from citymesh_dask.options import CityOptions
+from citymesh_dask.settings import RunSettings
 from tests.builders import block_store
 
 Captured = pytest.CaptureFixture[str]
@@ -76,7 +76,9 @@ def test_every_option_has_its_flag(item: dataclasses.Field[Any]) -> None:
 def test_every_setting_has_its_flag(item: dataclasses.Field[Any]) -> None:
     flag = "--workers" if item.name == "n_workers" else f"--{item.name.replace('_', '-')}"
     kind = item.metadata["kind"]
-    texts = [] if kind == "flag" else [item.metadata["choices"][-1]] if kind == "choice" else ["3"]
+    if kind == "switch":  # true by default
+        flag = f"--no-{flag[2:]}"
+    texts = [] if kind in ("flag", "switch") else [item.metadata["choices"][-1]] if kind == "choice" else ["3"]
     RunSettings(**{item.name: _parse(flag, *texts)[item.name]})
     assert item.name not in _parse()
 
@@ -106,7 +108,7 @@ def test_colours_are_those_of_the_pictures() -> None:
     ("line", "message"),
     [
         ("", "required: COMMAND"),
-        ("plan x", "invalid choice: 'plan'"),
+        ("mesh x", "invalid choice: 'mesh'"),
         ("build", "required: --out"),
         ("build --out x --tile-sise 3", "did you mean --tile-size?"),
         ("build --out x --tile 3", "unknown argument '--tile'"),

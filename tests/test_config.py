@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from citymesh_dask.config import KEYS, OPTION_KEYS, SETTING_KEYS, RunSettings, load_config, parse_overrides
+from citymesh_dask.config import KEYS, OPTION_KEYS, SETTING_KEYS, load_config, parse_overrides
 from citymesh_dask.errors import ConfigError, OptionError
 from citymesh_dask.options import CityOptions
+from citymesh_dask.settings import RunSettings
 
 JOB = "pipeline: city\nfootprints: a.gpkg\nout: city.zarr\n"
 
@@ -170,7 +171,7 @@ def test_keys_and_defaults_are_those_of_the_python_interface() -> None:
     from citymesh_dask.api import build_city_mesh
 
     parameters = inspect.signature(build_city_mesh).parameters
-    not_in_files = {"options", "client", "use_disk_store", "progress", "geometry"}
+    not_in_files = {"options", "client", "progress", "geometry"}
     assert set(KEYS) - {"pipeline"} == (set(parameters) - not_in_files) | set(OPTION_KEYS)
     for item in dataclasses.fields(RunSettings):
         assert parameters[item.name].default == item.default, item.name

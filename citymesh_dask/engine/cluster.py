@@ -1,76 +1,48 @@
-"""Where tasks run: the caller's Dask cluster, a local one of our own, or this process.
-
-An executor takes a graph and gives one future per task; it knows nothing of what the tasks do.
-"""
+"""Running tasks on a Dask cluster: the caller's, or a local one of our own. This process is in `in_process`."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
+import shutil
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
-from typing import Any, Protocol
+from typing import Any
 
 import dask
-import dask.local
-import dask.threaded
-from dask.callbacks import Callback
 from dask.delayed import Delayed
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, Worker, as_completed
 
-from ..errors import OptionError, RunError
-from .graph import task_note
-from .machine import Resources, share_resources
-from .signals import signals_held_back
-
-Futures = Mapping[str, Any]
-OnDone = Callable[[str], None]
+from ..errors import RunError
+from .data_limit import DataLimit, set_worker_limit
+from .executor import Futures, OnEnd
+from .ledger import Receipt
+from .memory import SHARED_BYTES
+from .signals import undisturbed
 
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Workers are not
 paused: what tasks leave behind is on disk, so a paused worker has nothing to give back and would wait for ever."""
+ALLOWED_FAILURES = 1
+"""A task whose second worker dies has failed. Dask blames every task that waits at a worker which dies: with none
+allowed all of those would fail at the first death, with Dask's three a task that kills takes four workers along."""
 _POLL_SECONDS = 0.02
+_SCALE_SECONDS = 60.0
 _MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
+
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
+"""Dask's own, but for MALLOC_TRIM_THRESHOLD_: with it glibc gives every array back to the system at once, and the
+next one is zeroed page by page; tile tasks then take a quarter longer, for the same peak of memory."""
 
 STEALING_INTERVAL = "20ms"
 """Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
-
-
-class Executor(Protocol):
-    """Runs a graph."""
-
-    @property
-    def dashboard_link(self) -> str | None:
-        """Address of the dashboard, if there is one."""
-        ...
-
-    def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
-        """Begin to run all tasks and return one future per key."""
-        ...
-
-    def wait(self, futures: Futures, on_done: OnDone) -> None:
-        """Return when all futures are done; raise `TaskFailed` for the first that failed."""
-        ...
-
-    def cancel(self, futures: Futures) -> None:
-        """Stop what has not begun."""
-        ...
-
-    def close(self) -> None:
-        """Give back what the executor owns."""
-        ...
-
-
-class TaskFailed(Exception):
-    """A task raised; carries its key, the exception is the cause."""
-
-    def __init__(self, key: str, error: BaseException) -> None:
-        self.key = key
-        self.error = error
-        super().__init__(key, error)
 
 
 class ClusterExecutor:
@@ -84,10 +56,20 @@ class ClusterExecutor:
         The cluster behind it if it is ours, to be closed with the run.
     """
 
+    in_process = False
+
     def __init__(self, client: Client, cluster: LocalCluster | None = None) -> None:
         self._client = client
+        self._address = str(getattr(client.scheduler, "address", "of the client"))
         self._cluster = cluster
+        self._limits = [] if cluster is None else self._worker_limits()
+        self._reduced = False
         self._stop = threading.Event()
+
+    @property
+    def client(self) -> Client:
+        """The client."""
+        return self._client
 
     @property
     def dashboard_link(self) -> str | None:
@@ -95,12 +77,14 @@ class ClusterExecutor:
         link: str | None = self._client.dashboard_link
         return link
 
-    def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
+    def submit(self, graph: Mapping[str, Delayed]) -> Futures:
         """Send the graph to the scheduler; futures are held until the run ends."""
-        futures = self._client.compute(list(graph.values()), optimize_graph=False, retries=retries)
+        if self._reduced:
+            self._restore()
+        futures = self._client.compute(list(graph.values()), optimize_graph=False)
         return dict(zip(graph, futures, strict=True))
 
-    def wait(self, futures: Futures, on_done: OnDone) -> None:
+    def wait(self, futures: Futures, on_end: OnEnd) -> None:
         """Follow the futures as they complete."""
         names = {future.key: name for name, future in futures.items()}
         # the loop is named because the caller's client need not be Dask's default one
@@ -109,126 +93,165 @@ class ClusterExecutor:
             batch = completed.next_batch(block=False)
             if self._stop.is_set():
                 raise concurrent.futures.CancelledError
+            by_status: dict[str, list[Any]] = {}
             for future in batch:
-                name = names[future.key]
-                if future.status == "error":
-                    raise TaskFailed(name, future.exception())
-                if future.status != "finished":
-                    raise TaskFailed(name, _lost(name, future.status))
-                on_done(name)
+                by_status.setdefault(future.status, []).append(future)
+            # a result that was lost with its worker, and is made again
+            completed.update(by_status.pop("pending", []))
+            if by_status.keys() - {"finished", "error"}:
+                raise _lost(self._address)
+            try:
+                go_on = self._tell(by_status, names, on_end)
+            except concurrent.futures.CancelledError as error:  # a scheduler that dies cancels its futures
+                if self._stop.is_set():
+                    raise
+                raise _lost(self._address) from error
+            if not go_on:
+                self._drain(futures)
+                return
             if not batch:
                 self._stop.wait(_POLL_SECONDS)
+
+    def _tell(self, by_status: Mapping[str, Sequence[Any]], names: Mapping[str, str], on_end: OnEnd) -> bool:
+        """Tell of a batch of futures; return whether to go on."""
+        ended: list[tuple[str, Receipt | None, BaseException | None]] = []
+        for status, futures in by_status.items():
+            if status == "finished":
+                ended += self._gathered(futures, names)
+            else:
+                ended += [(names[future.key], None, future.exception()) for future in futures]
+        told = [on_end(*one) for one in ended]  # every one of them, whatever is said of the first
+        return all(told)
+
+    def _gathered(
+        self, futures: Sequence[Any], names: Mapping[str, str]
+    ) -> list[tuple[str, Receipt | None, BaseException | None]]:
+        """Return the receipts of finished tasks; one that was lost, and failed when it was made again, is an error."""
+        try:
+            receipts = self._client.gather(list(futures))
+        except Exception:
+            errors = [future.exception() for future in futures]
+            for error in errors:
+                if isinstance(error, concurrent.futures.CancelledError):
+                    raise error from None
+            pairs = zip(futures, errors, strict=True)
+            receipts = [future.result() if error is None else None for future, error in pairs]
+        else:
+            errors = [None] * len(futures)
+        return [(names[f.key], receipt, error) for f, receipt, error in zip(futures, receipts, errors, strict=True)]
+
+    def _drain(self, futures: Futures) -> None:
+        """Begin nothing more and wait for what runs, so that its receipts are kept."""
+        self._cancel(futures)
+        keys = {future.key for future in futures.values()}
+        with contextlib.suppress(OSError, RuntimeError):
+            while any(n for n in self._client.run(_count_running, keys, on_error="ignore").values()):
+                if self._stop.wait(_POLL_SECONDS):
+                    raise concurrent.futures.CancelledError
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep one worker of our own cluster, and give it what all had together; leave other clusters as they are."""
+        count = len(self._limits)
+        if count < 2:
+            yield
+            return
+        self._await_workers(count)  # those that died are started again
+        self._scale(1)
+        self._limit_workers(sum(self._limits) - (count - 1) * SHARED_BYTES)
+        self._reduced = False
+        try:
+            yield
+        finally:
+            self._reduced = True  # undone where there is more to do
+
+    def _restore(self) -> None:
+        """Have all workers again, with the memory that they had."""
+        self._reduced = False
+        self._await_workers(1)
+        self._limit_workers(self._limits[0])
+        self._scale(len(self._limits))
+
+    def _worker_limits(self) -> list[int]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return [int(worker["memory_limit"]) for worker in workers]
+
+    def _scale(self, count: int) -> None:
+        """Have so many workers; results move to those that stay."""
+        if self._cluster is not None:
+            self._cluster.scale(count)
+        self._await_workers(count)
+
+    def _await_workers(self, count: int) -> None:
+        end = time.monotonic() + _SCALE_SECONDS
+        while len(self._worker_limits()) != count and time.monotonic() < end:
+            if self._stop.wait(_POLL_SECONDS):
+                raise concurrent.futures.CancelledError
+
+    def _limit_workers(self, worker_bytes: int) -> None:
+        for nanny in (True, False):  # the nanny keeps a limit, too, also for a worker that it starts again
+            self._client.run(set_worker_limit, worker_bytes, nanny=nanny)
 
     def cancel(self, futures: Futures) -> None:
         """Cancel everything that is not done."""
         self._stop.set()
-        if self._cluster is not None:
-            return  # it is closed soon, with all that it does
+        if self._cluster is None:  # else it is closed soon, with all that it does
+            self._cancel(futures)
+
+    def _cancel(self, futures: Futures) -> None:
         stages: dict[str, list[Any]] = {}
         for name, future in futures.items():
             stages.setdefault(name.rpartition("-")[0], []).append(future)
         # From the last stage to the first: the scheduler (2026.8) stumbles over barriers that nobody holds.
-        with contextlib.suppress(OSError, RuntimeError):  # a scheduler that is gone has nothing to cancel
+        with contextlib.suppress(Exception):  # a scheduler that is gone, or a closed client, has nothing to cancel
             for some in reversed(stages.values()):
                 self._client.cancel(some, reason="the run was cancelled")
 
     def close(self) -> None:
         """Close the cluster if it is ours."""
         if self._cluster is not None:
-            self._client.close()
+            undisturbed(self._close)
+
+    def _close(self) -> None:
+        self._client.close()
+        if self._cluster is not None:
             self._cluster.close()
 
 
-def _lost(name: str, status: str) -> RunError:
-    """Return the error for a task that neither ended nor failed."""
-    found = f"the task was {status}: its worker or the scheduler is gone"
-    return RunError(f"task {name}", found, "a cluster that lives as long as the run", "run the same command again")
+def _count_running(keys: set[str], dask_worker: Worker) -> int:
+    """Return how many of some tasks a worker works at, cancelled ones included."""
+    return sum(state.key in keys for state in dask_worker.state.all_running_tasks)
 
 
-class LocalExecutor:
-    """Runs tasks in this process, fed from one background thread.
-
-    Parameters
-    ----------
-    scheduler : {"threads", "synchronous"}
-        Dask's own schedulers.
-    n_workers : int
-        Threads for "threads".
-    """
-
-    dashboard_link: str | None = None
-
-    def __init__(self, scheduler: str, n_workers: int) -> None:
-        self._scheduler = scheduler
-        self._n_workers = n_workers
-        self._graph: Mapping[str, Delayed] = {}
-        self._stop = threading.Event()
-
-    def submit(self, graph: Mapping[str, Delayed], retries: int) -> Futures:
-        """Make one future per task; they are fed when `wait` runs the graph."""
-        del retries  # nothing but the task itself can fail in our own process
-        self._graph = graph
-        return {key: concurrent.futures.Future() for key in graph}
-
-    def wait(self, futures: Futures, on_done: OnDone) -> None:
-        """Run the graph to its end, feeding the futures."""
-        names = {delayed.key: name for name, delayed in self._graph.items()}
-
-        def begin(key: Any, *_: Any) -> None:
-            if self._stop.is_set():
-                raise concurrent.futures.CancelledError
-            if key in names:
-                futures[names[key]].set_running_or_notify_cancel()
-
-        def end(key: Any, value: Any, *_: Any) -> None:
-            if key in names:
-                futures[names[key]].set_result(value)
-                on_done(names[key])
-
-        try:
-            with Callback(pretask=begin, posttask=end):
-                self._run_graph()
-        except concurrent.futures.CancelledError:
-            raise
-        except BaseException as error:
-            raise self._failed(futures, error) from error
-
-    def _run_graph(self) -> None:
-        """Run all tasks by Dask's own schedulers; not by compute(), which looks for clusters of the user's."""
-        if not self._graph:
-            return
-        graph = dict(next(iter(self._graph.values())).__dask_graph__())
-        keys = [task.key for task in self._graph.values()]
-        if self._scheduler == "threads":
-            dask.threaded.get(graph, keys, num_workers=self._n_workers)
-        else:
-            dask.local.get_sync(graph, keys)
-
-    def _failed(self, futures: Futures, error: BaseException) -> TaskFailed:
-        """Find the task that raised by the note that its exception carries."""
-        notes = getattr(error, "__notes__", [])
-        key = next((k for k in futures if task_note(k) in notes), "?")
-        for future in futures.values():
-            if future.running():
-                future.set_exception(error)
-            else:
-                future.cancel()
-        return TaskFailed(key, error)
-
-    def cancel(self, futures: Futures) -> None:
-        """Stop before the next task begins."""
-        self._stop.set()
-        for future in futures.values():
-            future.cancel()
-
-    def close(self) -> None:
-        """Nothing to give back."""
+def _lost(address: str) -> RunError:
+    """Return the error for tasks that neither ended nor failed: nobody but their cluster can have done that."""
+    found = "its tasks are lost: the scheduler is gone, or its client was closed"
+    again = "run the same command again, with a scheduler that is there, to go on from the finished tasks"
+    return RunError(f"scheduler {address}", found, "a cluster that lives as long as the run", again)
 
 
 def local_cluster(
-    *, n_workers: int, worker_bytes: int, local_directory: str | None = None
+    *,
+    n_workers: int,
+    worker_bytes: int,
+    local_directory: str | None = None,
+    preload: Sequence[str] = (),
+    security: Any = None,
 ) -> tuple[Client, LocalCluster]:
     """Start a memory-limited local cluster: spawned processes, one thread each, on loopback.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes.
+    worker_bytes : int
+        Memory of each. Dask spills and ends workers by it; `DataLimit` refuses single tasks more.
+    local_directory : str, optional
+        Where workers spill; by default a private folder for temporary files, removed with the cluster.
+    preload : sequence of str
+        Modules that workers load when they start.
+    security : distributed.Security, optional
+        Certificates for TLS; without them everybody who may use this machine may use the cluster.
 
     Raises
     ------
@@ -236,24 +259,71 @@ def local_cluster(
         If the workers do not start, which most often means a script without a main guard.
     """
     check_main_guard()
-    if hasattr(resource_tracker, "ensure_running"):
-        resource_tracker.ensure_running()  # it lets SIGINT through in the thread that begins it, so not below
-    cluster = client = None
-    try:
-        with signals_held_back():
-            cluster = _started(n_workers=n_workers, worker_bytes=worker_bytes, local_directory=local_directory)
+    _begin_tracker()
+    folder = local_directory or tempfile.mkdtemp(prefix="citymesh-dask-")
+
+    def start() -> tuple[Client, LocalCluster]:
+        cluster = _started(n_workers=n_workers, worker_bytes=worker_bytes, local_directory=folder, security=security)
+        try:
             client = Client(cluster)
-    except BaseException:  # an interruption among them
-        for opened in (client, cluster):
-            if opened is not None:
-                opened.close()
+            _register(client, DataLimit(preload))
+        except BaseException:
+            cluster.close()
+            raise
+        return client, cluster
+
+    try:
+        client, cluster = undisturbed(start, undo=_close_both)
+    except BaseException:
+        if local_directory is None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
+    if local_directory is None:
+        weakref.finalize(cluster, shutil.rmtree, folder, ignore_errors=True)
     return client, cluster
 
 
-def _started(*, n_workers: int, worker_bytes: int, local_directory: str | None) -> LocalCluster:
+def _register(client: Client, plugin: DataLimit) -> None:
+    """Give a plugin to all workers. A worker that dies meanwhile is started again, and gets it then."""
+    for _ in range(3):
+        with contextlib.suppress(OSError):
+            client.register_plugin(plugin)
+            return
+    client.register_plugin(plugin)
+
+
+def _begin_tracker() -> None:
+    """Begin the process in which multiprocessing keeps account of semaphores.
+
+    It lets SIGINT through in the thread that begins it, so not where signals are held back. When it ends it warns of
+    those that a killed worker has left, after all that was to be said: it takes the filter from its environment.
+    """
+    if not hasattr(resource_tracker, "ensure_running"):
+        return
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker:UserWarning")))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+def _close_both(opened: tuple[Client, LocalCluster]) -> None:
+    for one in opened:
+        one.close()
+
+
+def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:
     memory = {f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}
-    with dask.config.set({**memory, "distributed.scheduler.work-stealing-interval": STEALING_INTERVAL}):
+    others = {
+        "distributed.scheduler.work-stealing-interval": STEALING_INTERVAL,
+        "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    }
+    with dask.config.set({**memory, **others}):
         try:
             return LocalCluster(
                 n_workers=n_workers,
@@ -263,6 +333,7 @@ def _started(*, n_workers: int, worker_bytes: int, local_directory: str | None) 
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 local_directory=local_directory,
+                security=security,
                 silence_logs=50,
             )
         except (RuntimeError, OSError) as error:
@@ -288,40 +359,3 @@ def check_main_guard() -> None:
         sys.tracebacklimit = 0
         found = "its worker processes, which import it, begin the run again"
         raise RunError("the main script", found, "a main guard", _MAIN_GUARD)
-
-
-def connect_address(address: str, timeout_seconds: float = 10.0) -> Client:
-    """Return a client of a running scheduler.
-
-    Raises
-    ------
-    OptionError
-        If the text is no address.
-    RunError
-        If nothing answers at the address in time.
-    """
-    where, advice = f"scheduler {address}", "check the address and that 'dask scheduler' runs there"
-    try:
-        # A client makes itself the scheduler of everything in this process before it connects, and leaves that
-        # behind where it cannot: the first one only asks.
-        Client(address, timeout=timeout_seconds, set_as_default=False).close()
-        return Client(address, timeout=timeout_seconds)
-    except (OSError, AssertionError) as error:  # the latter for a name that no server knows
-        found = f"no answer within {timeout_seconds:g} s"
-        raise RunError(where, found, "a running Dask scheduler", advice) from error
-    except ValueError as error:
-        raise OptionError(where, str(error), "an address such as tcp://10.0.0.1:8786", advice) from error
-
-
-def cluster_resources(client: Client) -> Resources | None:
-    """Return what the workers of a running cluster may use; None where it has none yet."""
-    workers = client.scheduler_info()["workers"].values()
-    limits = [(int(worker["nthreads"]), int(worker["memory_limit"] or 0)) for worker in workers]
-    return share_resources(limits) if limits else None
-
-
-def check_scheduler_name(scheduler: str) -> None:
-    """Refuse a scheduler that does not exist."""
-    names = ("processes", "threads", "synchronous")
-    if scheduler not in names:
-        raise OptionError("option scheduler", repr(scheduler), f"one of {', '.join(names)}")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from .failures import let_go, may_succeed_again, peak_note, task_note
 from .ledger import Ledger, Receipt
 from .memory import measure_peak
 from .plan import Plan, TaskCall
+from .remote import this_worker
 
 MOST_AWAITED = 128
 """A barrier waits for so many tasks at most, so that it stays small and no worker gathers all receipts."""
 
 
-def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Delayed]:
+def plan_to_graph(plan: Plan, ledger: Ledger, *, run_id: str = "", retries: int = 0) -> dict[str, Delayed]:
     """Return one delayed object per task, by the task's key.
 
     A barrier stands between a stage and those that come before it, so that the number of edges grows
@@ -33,17 +36,20 @@ def plan_to_graph(plan: Plan, ledger: Ledger, run_id: str = "") -> dict[str, Del
     run_id : str
         Ends the keys that Dask sees: a scheduler takes equal keys for the same task, so two runs on one
         cluster must not share any.
+    retries : int
+        How often a task that fails is tried again before it fails for good.
     """
     end = f"-{run_id}" if run_id else ""
     awaited = {name for stage in plan.stages for name in stage.after}
     graph: dict[str, Any] = {}
+    persistent = Persistent(ledger, retries)
     for stage in plan.stages:
         before = f"before_{stage.name}{end}"
         if stage.after:
             graph |= _barrier(before, [f"after_{name}{end}" for name in stage.after])
         for task in stage.tasks:
-            needs = [f"{key}{end}" for key in task.needs]
-            graph[f"{task.key}{end}"] = (perform, ledger, task.call, [before, *needs] if stage.after else needs)
+            needs = [before] * bool(stage.after) + [f"{key}{end}" for key in task.needs]
+            graph[f"{task.key}{end}"] = (persistent, task.call, needs)
         if stage.name in awaited:
             keys = [f"{task.key}{end}" for task in stage.tasks]
             graph |= _barrier(f"after_{stage.name}{end}", keys or [before] * bool(stage.after))
@@ -64,30 +70,60 @@ def _barrier(name: str, keys: list[str]) -> dict[str, Any]:
     return graph
 
 
+@dataclass(frozen=True)
+class Persistent:
+    """Does one task, a few times over where it fails and trying again may help; see `perform`.
+
+    Every scheduler tries again in the same way: in the task itself. What failed before it went well is told in
+    the fact ``failed_before`` of the receipt that is returned, not in the one that is kept.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where receipts are found and kept.
+    retries : int
+        How often a task is tried again.
+    """
+
+    ledger: Ledger
+    retries: int
+
+    def __call__(self, call: TaskCall, needs: Sequence[Any]) -> Receipt:
+        failed: list[str] = []
+        while True:
+            try:
+                receipt = perform(self.ledger, call, needs)
+            except Exception as error:
+                if len(failed) >= self.retries or not may_succeed_again(error):
+                    error.add_note(peak_note())
+                    let_go(error)
+                    raise
+                failed.append(f"{type(error).__name__}: {error}")
+            else:
+                return replace(receipt, facts={**receipt.facts, "failed_before": failed}) if failed else receipt
+
+
 def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     """Do one task, or take its receipt where it is done already.
 
     ``needs`` is not looked at: it only orders the tasks, whose data are on disk.
     """
     del needs
-    receipt = ledger.find(call.key)
+    receipt = ledger.find(call)
     if receipt is not None:
         return receipt
     started, start = time.time(), time.perf_counter()
     try:
-        with measure_peak() as memory:
-            facts = call.function(*call.arguments)
-        receipt = Receipt(call.key, time.perf_counter() - start, memory.peak_bytes, started, facts)
-        ledger.record(receipt)
+        with ledger.watching(call):
+            with measure_peak() as memory:
+                facts = call.function(*call.arguments)
+            spent = time.perf_counter() - start
+            receipt = Receipt(call.key, spent, memory.peak_bytes, started, facts, worker=this_worker())
+            ledger.record(receipt)
     except Exception as error:
         error.add_note(task_note(call.key))  # in this process nothing else tells which task it was
         raise
     return receipt
-
-
-def task_note(key: str) -> str:
-    """Return the note that an exception of a task carries."""
-    return f"in task {key}"
 
 
 def _wait_for(needs: Sequence[Any]) -> None:

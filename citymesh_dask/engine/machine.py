@@ -1,21 +1,30 @@
-"""What this machine lets us use: memory, CPUs. Asked honestly, never assumed."""
+"""What this machine lets us use: memory, CPUs, room on disk. Asked honestly, never assumed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
 from ..errors import OptionError
-from .memory import RESERVED_BYTES, parse_bytes
+from . import cgroups
+from .memory import CLIENT_BYTES, CLIENT_TASK_BYTES, RESERVED_BYTES, SHARED_BYTES, parse_bytes
+from .plan import Plan
 
 AUTO_SHARE = 0.6
 """Share of the free memory that ``memory_limit="auto"`` takes."""
+SWAP_SHARE = 0.5
+"""With more than this of the swap in use the machine is short of memory already: one worker."""
 _MOST_WORKERS = 64
 _MOST_WORKERS_PER_CPU = 8
+_DATA_BYTES = 270 << 20
+"""Data segment (VmData) of an idle worker with all kernels; measured 265 MiB, of which 140 are used."""
+_ADDRESS_BYTES = 1600 << 20
+"""Address space (VmSize) of such a worker, libraries and stacks of threads included."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +34,27 @@ class Machine:
     Parameters
     ----------
     available_bytes : int
-        The smaller of the free memory and what the control group of this process leaves.
+        The smaller of the free memory and what the control groups of this process leave.
     cpus : int
-        CPUs that this process may run on.
+        CPUs that this process may run on, by its affinity and the quota of its control groups.
+    process_bytes : int or None
+        Resident memory that one process may have by ``ulimit -v`` and ``-d``; None where they set none.
+    swap_share : float
+        Share of the swap that is in use, 0 to 1.
     """
 
     available_bytes: int
     cpus: int
+    process_bytes: int | None = None
+    swap_share: float = 0.0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the machine."""
+        if self.swap_share <= SWAP_SHARE:
+            return ()
+        found = f"{100 * self.swap_share:.0f} % of the swap is in use: this machine is short of memory"
+        return (f"{found}; one worker is taken, and every step may be slow",)
 
 
 @dataclass(frozen=True)
@@ -44,18 +67,81 @@ class Resources:
         Memory of the whole process tree.
     n_workers : int
         Processes (or threads) that work side by side.
+    scheduler : {"processes", "threads", "synchronous"}
+        Whether workers are processes of their own, beside a scheduler.
+    process_bytes : int or None
+        Resident memory that one process may have at most; None for no limit but ``allowed_bytes``.
+    notes : tuple of str
+        What the user should know about them.
+    n_tasks : int
+        Tasks of the run, of which client and scheduler keep something; 0 while they are not known.
     """
 
     allowed_bytes: int
     n_workers: int
+    scheduler: str = "processes"
+    process_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+    n_tasks: int = 0
+
+    @property
+    def client_bytes(self) -> int:
+        """Memory of client and scheduler, what they keep of the tasks included."""
+        return (CLIENT_BYTES if self.scheduler == "processes" else 0) + CLIENT_TASK_BYTES * self.n_tasks
 
     @property
     def worker_bytes(self) -> int:
-        """Memory of one worker: what is left beside the scheduler, in equal shares."""
-        return max((self.allowed_bytes - RESERVED_BYTES) // self.n_workers, RESERVED_BYTES)
+        """Resident memory of one worker: what is left beside the scheduler, in equal shares.
+
+        Libraries are the same pages in every worker, so each may count them, while the sum counts them once. In one
+        process each thread has the share of a worker that it would have beside the process itself.
+        """
+        if self.scheduler == "processes":
+            share = SHARED_BYTES + (self.allowed_bytes - SHARED_BYTES - self.client_bytes) // self.n_workers
+            share = min(share, self.process_bytes or share)
+        else:
+            whole = min(self.allowed_bytes, self.process_bytes or self.allowed_bytes) - self.client_bytes
+            share = RESERVED_BYTES + (whole - RESERVED_BYTES) // self.n_workers
+        return max(share, RESERVED_BYTES)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Memory that is taken before the first task: of libraries, scheduler and idle workers."""
+        if self.scheduler != "processes":
+            return RESERVED_BYTES + self.client_bytes
+        return SHARED_BYTES + self.client_bytes + self.n_workers * (RESERVED_BYTES - SHARED_BYTES)
+
+    @property
+    def task_bytes(self) -> int:
+        """Memory that a task may take beyond an idle worker; below zero where there is not even room for workers."""
+        if self.reserved_bytes > self.allowed_bytes:
+            return -1
+        return self.worker_bytes - RESERVED_BYTES
 
 
-def choose_resources(memory_limit: str | int = "auto", n_workers: int | str = "auto") -> Resources:
+def allowed_memory(memory_limit: str | int = "auto", machine: Machine | None = None) -> int:
+    """Return the memory of the whole process tree, bytes.
+
+    Parameters
+    ----------
+    memory_limit : str or int
+        Such as ``"4GB"``; "auto" takes `AUTO_SHARE` of what is free.
+    machine : Machine, optional
+        The machine as asked before.
+
+    Raises
+    ------
+    OptionError
+        If it cannot be understood.
+    """
+    if memory_limit != "auto":
+        return parse_bytes(memory_limit)
+    return int((machine or survey_machine()).available_bytes * AUTO_SHARE)
+
+
+def choose_resources(
+    memory_limit: str | int = "auto", n_workers: int | str = "auto", *, scheduler: str = "processes"
+) -> Resources:
     """Return what a run may use.
 
     Parameters
@@ -64,6 +150,8 @@ def choose_resources(memory_limit: str | int = "auto", n_workers: int | str = "a
         Memory of the whole process tree, such as ``"4GB"``; "auto" takes `AUTO_SHARE` of what is free.
     n_workers : int or "auto"
         "auto" takes the CPUs that this process may use, fewer where their memory would be short.
+    scheduler : {"processes", "threads", "synchronous"}
+        Where tasks run.
 
     Raises
     ------
@@ -71,16 +159,72 @@ def choose_resources(memory_limit: str | int = "auto", n_workers: int | str = "a
         If one of them cannot be understood.
     """
     machine = survey_machine()
-    allowed = int(machine.available_bytes * AUTO_SHARE) if memory_limit == "auto" else parse_bytes(memory_limit)
+    allowed = allowed_memory(memory_limit, machine)
+    found = Resources(allowed, 1, scheduler, machine.process_bytes, machine.notes)
     if n_workers == "auto":
-        return Resources(allowed, max(1, min(machine.cpus, allowed // (3 * RESERVED_BYTES))))
+        return replace(found, n_workers=max(1, min(most_workers(machine, scheduler), _comfortable(allowed))))
+    return replace(found, n_workers=check_workers(n_workers, machine))
+
+
+def candidate_resources(
+    memory_limit: str | int = "auto", n_workers: int | str = "auto", *, scheduler: str = "processes"
+) -> list[Resources]:
+    """Return everything that a run may choose from, the best first.
+
+    A number of workers that is asked for is the only candidate. Else there are as many as there are CPUs, then
+    fewer, and one process without any scheduler at the end.
+
+    Parameters
+    ----------
+    memory_limit, n_workers, scheduler
+        As for `choose_resources`.
+
+    Raises
+    ------
+    OptionError
+        If one of them cannot be understood.
+    """
+    machine = survey_machine()
+    first = Resources(allowed_memory(memory_limit, machine), 1, scheduler, machine.process_bytes, machine.notes)
+    if n_workers != "auto":
+        return [replace(first, n_workers=check_workers(n_workers, machine))]
+    most = min(most_workers(machine, scheduler), _MOST_WORKERS)
+    found = [replace(first, n_workers=count) for count in range(most, 0, -1)]
+    one_process = [replace(first, scheduler="synchronous")] if scheduler != "synchronous" else []
+    return found + one_process
+
+
+def resources_of(plan: Plan) -> Resources:
+    """Return what a plan was made for."""
+    scheduler, most = plan.facts.get("scheduler", "processes"), plan.facts.get("process_bytes")
+    return Resources(plan.allowed_bytes, plan.n_workers, scheduler, most, n_tasks=plan.facts.get("n_tasks", 0))
+
+
+def _comfortable(allowed_bytes: int) -> int:
+    """Return for how many workers there is memory enough that nothing needs to be small."""
+    return (allowed_bytes - SHARED_BYTES - CLIENT_BYTES) // (3 * (RESERVED_BYTES - SHARED_BYTES))
+
+
+def most_workers(machine: Machine, scheduler: str = "processes") -> int:
+    """Return how many workers a machine has a use for."""
+    return 1 if scheduler == "synchronous" or machine.swap_share > SWAP_SHARE else machine.cpus
+
+
+def check_workers(n_workers: int | str, machine: Machine) -> int:
+    """Return a number of workers that was asked for.
+
+    Raises
+    ------
+    OptionError
+        If it is none, or far beyond what the machine has CPUs for.
+    """
     if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
         raise OptionError("option n_workers", repr(n_workers), "a whole number of at least 1, or 'auto'")
     most = max(_MOST_WORKERS, _MOST_WORKERS_PER_CPU * machine.cpus)
     if n_workers > most:
         found = f"{n_workers}, while this process may use {machine.cpus} CPU(s)"
         raise OptionError("option n_workers", found, f"at most {most}", "take as many as there are CPUs, or auto")
-    return Resources(allowed, n_workers)
+    return n_workers
 
 
 def share_resources(worker_limits: Sequence[tuple[int, int]]) -> Resources:
@@ -97,54 +241,45 @@ def share_resources(worker_limits: Sequence[tuple[int, int]]) -> Resources:
     n_threads = sum(threads for threads, _ in worker_limits)
     shares = [limit // threads for threads, limit in worker_limits if limit]
     least = min(shares, default=survey_machine().available_bytes // max(n_threads, 1))
-    return Resources(RESERVED_BYTES + n_threads * least, n_threads)
+    return Resources(SHARED_BYTES + CLIENT_BYTES + n_threads * (least - SHARED_BYTES), n_threads)
 
 
 def survey_machine() -> Machine:
-    """Return what the machine and the control groups of this process allow."""
+    """Return what the machine, the control groups and the limits of this process allow."""
     free = psutil.virtual_memory().available
-    left = [limit - used for limit, used in _cgroup_memory()]
-    return Machine(max(min([free, *left]), 0), _cpus())
+    left = [group.left for group in cgroups.memory_groups()]
+    swap = psutil.swap_memory()
+    share = swap.used / swap.total if swap.total else 0.0
+    return Machine(max(min([free, *left]), 0), _cpus(), _process_bytes(), share)
 
 
 def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return CPUs by affinity and quota; what is left of a quota beyond whole CPUs goes to the scheduler."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroups.cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
-def _cgroup_memory() -> list[tuple[int, int]]:
-    """Return (limit, used) of every control group above this process that limits memory."""
-    found = []
-    for root, relative, limit_name, used_name in _cgroup_folders():
-        folder = root / relative.lstrip("/")
-        for level in (folder, *folder.parents):
-            if not level.is_relative_to(root):
-                break
-            limit, used = _read_number(level / limit_name), _read_number(level / used_name)
-            if limit is not None and used is not None and limit < 1 << 60:
-                found.append((limit, used))
-    return found
+def _process_bytes() -> int | None:
+    """Return the resident memory that one process may have within the limits of its data and its address space.
 
-
-def _cgroup_folders() -> list[tuple[Path, str, str, str]]:
+    Both count what is mapped and never touched, so an idle worker takes more of them than of memory.
+    """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    folders = []
-    for line in lines:
-        _, controllers, relative = line.split(":", 2)
-        if controllers == "":
-            folders.append((Path("/sys/fs/cgroup"), relative, "memory.max", "memory.current"))
-        elif "memory" in controllers.split(","):
-            root = Path("/sys/fs/cgroup/memory")
-            folders.append((root, relative, "memory.limit_in_bytes", "memory.usage_in_bytes"))
-    return folders
-
-
-def _read_number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
+        import resource
+    except ImportError:  # no such limits on this system
         return None
+    idle = {resource.RLIMIT_DATA: _DATA_BYTES, resource.RLIMIT_AS: _ADDRESS_BYTES}
+    soft = {name: resource.getrlimit(name)[0] for name in idle}
+    rooms = [RESERVED_BYTES + soft[name] - idle[name] for name in idle if soft[name] != resource.RLIM_INFINITY]
+    return max(min(rooms), 0) if rooms else None
+
+
+def free_space(folder: Path) -> tuple[int, int]:
+    """Return the device and the free bytes of the file system that a folder is on, or will be when it is made.
+
+    A file system without any room at all, such as ``/proc``, is no disk: it says so itself when it is written to.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.is_dir())
+    usage = shutil.disk_usage(there)
+    return there.stat().st_dev, usage.free if usage.total else 1 << 62

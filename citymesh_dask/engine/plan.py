@@ -5,8 +5,8 @@ The engine knows no meshes, tiles or options: a task is a function of small argu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from .tree import tree_levels
@@ -68,12 +68,18 @@ class Stage:
         Stages that must be done before any of these tasks begins.
     projected_bytes : int
         Memory that one task takes at most beyond an idle worker.
+    written_bytes : int
+        Projected bytes that all its tasks write to disk.
+    seconds : float
+        Projected working time of all its tasks on one core.
     """
 
     name: str
     tasks: tuple[Task, ...]
     after: tuple[str, ...] = ()
     projected_bytes: int = 0
+    written_bytes: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,14 @@ class Plan:
         Memory of the whole process tree.
     n_workers : int
         Processes that work side by side.
+    facts : mapping of str to Any
+        What else there is to tell, JSON-able; lines of the description under ``lines``.
     """
 
     stages: tuple[Stage, ...]
     allowed_bytes: int
     n_workers: int
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def tasks(self) -> Iterator[Task]:
         """Iterate over all tasks, stage by stage."""
@@ -100,15 +109,28 @@ class Plan:
             yield from stage.tasks
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dict per stage: name, tasks, projected bytes per task."""
-        return [{"stage": s.name, "tasks": len(s.tasks), "projected_bytes": s.projected_bytes} for s in self.stages]
+        """Return one dict per stage: name, tasks, projected memory of a task, projected bytes written and seconds."""
+        return [
+            {
+                "stage": s.name,
+                "tasks": len(s.tasks),
+                "projected_bytes": s.projected_bytes,
+                "written_bytes": s.written_bytes,
+                "seconds": round(s.seconds, 2),
+            }
+            for s in self.stages
+        ]
 
     def describe(self) -> str:
         """Return the plan as a table."""
-        lines = [f"{'stage':22} {'tasks':>7} {'projected memory per task':>26}"]
-        lines += [f"{r['stage']:22} {r['tasks']:7d} {r['projected_bytes'] / 1e6:23.0f} MB" for r in self.rows()]
+        lines = [f"{'stage':22} {'tasks':>7} {'projected memory per task':>26} {'written':>12} {'work':>10}"]
+        lines += [
+            f"{r['stage']:22} {r['tasks']:7,d} {r['projected_bytes'] / 1e6:23,.0f} MB "
+            f"{r['written_bytes'] / 1e6:9,.1f} MB {r['seconds']:8,.1f} s"
+            for r in self.rows()
+        ]
         lines.append(f"allowed {self.allowed_bytes / 1e9:.2f} GB for {self.n_workers} worker(s)")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.facts.get("lines", ())])
 
 
 def numbered_stage(
@@ -119,9 +141,14 @@ def numbered_stage(
     arguments: tuple[Any, ...],
     after: Sequence[str] = (),
     projected_bytes: int = 0,
+    digits: int = 0,
 ) -> Stage:
-    """Return a stage of ``count`` tasks that call ``function(*arguments, index)``."""
-    width = max(4, len(str(count - 1)))
+    """Return a stage of ``count`` tasks that call ``function(*arguments, index)``.
+
+    Keys end with the index, in as many digits as the last one needs; in ``digits`` digits where that is given, so
+    that keys stay what they are when more tasks come.
+    """
+    width = digits or max(4, len(str(count - 1)))
     tasks = tuple(Task(TaskCall(f"{name}-{i:0{width}d}", function, (*arguments, i))) for i in range(count))
     return Stage(name, tasks, tuple(after), projected_bytes)
 
@@ -143,6 +170,9 @@ class Reduction:
         Most children of a node.
     projected_bytes : int
         Memory that one combination takes at most beyond an idle worker.
+    beside : mapping of int to tuple of int
+        The last tasks of ``leaves`` may stand beside others, and have no place of their own in the tree: by place,
+        their numbers. ``combine`` gets those of its children as one more argument, ``(number, ...)``.
     """
 
     leaves: Stage
@@ -150,23 +180,20 @@ class Reduction:
     arguments: tuple[Any, ...]
     fan_in: int
     projected_bytes: int = 0
+    beside: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def stages(self, name: str) -> list[Stage]:
         """Return one stage per level; the last has one task, the root."""
-        below = [task.key for task in self.leaves.tasks]
+        leaves = [task.key for task in self.leaves.tasks]
+        below = leaves[: len(leaves) - sum(map(len, self.beside.values()))]
         stages = []
         for level, nodes in enumerate(tree_levels(len(below), self.fan_in), start=1):
-            tasks = tuple(
-                Task(
-                    TaskCall(
-                        f"{name}_l{level}-{j:04d}",
-                        self.combine,
-                        (*self.arguments, level, j, (children.start, children.stop)),
-                    ),
-                    tuple(below[child] for child in children),
-                )
-                for j, children in enumerate(nodes)
-            )
-            stages.append(Stage(f"{name}_l{level}", tasks, (), self.projected_bytes))
+            tasks = []
+            for j, children in enumerate(nodes):
+                more = tuple(leaf for child in children for leaf in self.beside.get(child, ()) if level == 1)
+                arguments = (*self.arguments, level, j, (children.start, children.stop), *[more] * bool(more))
+                needs = tuple(below[child] for child in children) + tuple(leaves[leaf] for leaf in more)
+                tasks.append(Task(TaskCall(f"{name}_l{level}-{j:04d}", self.combine, arguments), needs))
+            stages.append(Stage(f"{name}_l{level}", tuple(tasks), (), self.projected_bytes))
             below = [task.key for task in tasks]
         return stages

@@ -1,40 +1,30 @@
-"""Events of a run, and listeners that show them. Nothing here is global, nothing prints unasked."""
+"""Listeners that show the events of a run. Nothing here is global, nothing prints unasked."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
+from .events import Event, Listener, PlanChanged, TaskDone, TaskTrouble
 from .plan import Stage
 
-
-@dataclass(frozen=True)
-class TaskDone:
-    """A task has ended well.
-
-    Parameters
-    ----------
-    key : str
-        Its key.
-    stage : str
-        Its stage.
-    done, total : int
-        Tasks of the whole run that are done, and all.
-    """
-
-    key: str
-    stage: str
-    done: int
-    total: int
-
-
-Listener = Callable[[TaskDone], None]
+__all__ = [
+    "BarProgress",
+    "Event",
+    "LineProgress",
+    "Listener",
+    "PlanChanged",
+    "TaskDone",
+    "TaskTrouble",
+    "choose_listener",
+    "in_notebook",
+]
 
 
 class BarProgress:
@@ -56,7 +46,11 @@ class BarProgress:
         self._size = (None, None) if in_notebook() else shutil.get_terminal_size()
         self._show_ready()
 
-    def __call__(self, event: TaskDone) -> None:
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PlanChanged):
+            self._replan(event)
+        if not isinstance(event, TaskDone):
+            return
         if event.stage in self._waiting:
             self._show(event.stage)
         bar = self._bars[event.stage]
@@ -65,6 +59,18 @@ class BarProgress:
         if not self._left[event.stage]:
             bar.close()
             self._show_ready()
+
+    def _replan(self, event: PlanChanged) -> None:
+        """Take over how much is left of every stage; bars appear again when something is done."""
+        for name, bar in self._bars.items():
+            bar.close()
+            self._left[name] = 0
+        self._bars.clear()
+        for stage in event.stages:
+            left = tuple(task for task in stage.tasks if task.key not in event.done)
+            self._left[stage.name] = len(left)
+            if left:
+                self._waiting[stage.name] = replace(stage, tasks=left)
 
     def _show_ready(self) -> None:
         """Show the stages for which nothing is waited any more."""
@@ -103,14 +109,32 @@ class LineProgress:
         self._out = out or sys.stderr
         self._start = time.monotonic()
 
-    def __call__(self, event: TaskDone) -> None:
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PlanChanged):
+            self._totals = {stage.name: len(stage.tasks) for stage in event.stages}
+            self._done = {s.name: sum(task.key in event.done for task in s.tasks) for s in event.stages}
+        if isinstance(event, TaskTrouble):
+            self._say(f"{event.key}: {event.cause}; {_KINDS[event.kind]}")
+        if not isinstance(event, TaskDone):
+            return
         done = self._done[event.stage] = self._done.get(event.stage, 0) + 1
         total = self._totals[event.stage]
         step = max(1, total // 4)
         if done == total or done % step == 0:
-            seconds = time.monotonic() - self._start
-            self._out.write(f"[{seconds:7.1f} s] {event.stage}: {done} of {total}\n")
-            self._out.flush()
+            self._say(f"{event.stage}: {done} of {total}")
+
+    def _say(self, text: str) -> None:
+        self._out.write(f"[{time.monotonic() - self._start:7.1f} s] {text}\n")
+        self._out.flush()
+
+
+_KINDS = {
+    "retried": "tried again, it went well",
+    "alone": "it is tried once more, alone",
+    "split": "its work is divided",
+    "skipped": "the result does without it",
+}
+"""What people read of the kinds of `TaskTrouble`."""
 
 
 def choose_listener(stages: Sequence[Stage], *, quiet: bool) -> Listener | None:

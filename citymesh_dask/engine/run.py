@@ -1,24 +1,33 @@
-"""The future of a whole run: it is returned at once and followed from one background thread."""
+"""The future of a whole run: it is returned at once and followed from one background thread.
+
+A run goes in rounds. A round submits all tasks that are left and follows them. Tasks that memory was short for do not
+stop the others; when the round is through they are done once more, one after the other and alone. What fails for good
+is the business of the pipeline (`Recovery`): it may plan anew without it, and the next round goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import concurrent.futures
-import errno
+import itertools
 import threading
 import uuid
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from ..errors import CityMeshError, InputError, RunError
-from .cluster import Executor, Futures, TaskFailed
+from ..errors import CityMeshError, RunError
+from .events import Event, Listener, PlanChanged, TaskDone, TaskTrouble
+from .executor import Executor, Futures
+from .failures import Failure, NoRecovery, Recovery, failed_run, foremost, own_failures
 from .graph import plan_to_graph
-from .ledger import Ledger
-from .plan import Plan
-from .progress import Listener, TaskDone
+from .ledger import Ledger, Receipt
+from .plan import Plan, Stage, TaskCall
 
 T = TypeVar("T")
+_MOST_IDLE_ROUNDS = 3
+"""So many rounds without any progress may follow one another: workers that die while nothing of ours runs there."""
 
 
 class Run(Generic[T]):
@@ -35,16 +44,27 @@ class Run(Generic[T]):
     finish : callable
         Makes the result when all tasks are done.
     listeners : sequence of callable
-        Get a `TaskDone` for every task.
+        Get a `TaskDone` for every task, and what else happens.
     retries : int
-        How often a task is tried again before it fails the run.
+        How often a task is tried again before it fails for good.
+    recovery : Recovery, optional
+        What is done about tasks that fail for good; without one they fail the run.
+    name : str
+        Begins the last part of the keys that Dask sees; made up if not given.
 
     Attributes
     ----------
+    plan : Plan
+        The plan of the present round.
     futures : dict of str to future
-        One future per task: `distributed.Future` on a cluster, else `concurrent.futures.Future`.
+        One future per task: `distributed.Future` on a cluster, else `concurrent.futures.Future`. A task that is
+        submitted again gets another one.
+    troubles : list of TaskTrouble
+        Tasks that failed without failing the run, in the order in which it happened.
     dashboard_link : str or None
         Address of the Dask dashboard.
+    page_link : str or None
+        Address of the run's own page on it, where there is one.
     report : Any
         What ``finish`` put there; None until the run has ended well.
     """
@@ -58,26 +78,40 @@ class Run(Generic[T]):
         finish: Callable[[Run[T]], T],
         listeners: Sequence[Listener] = (),
         retries: int = 0,
+        recovery: Recovery | None = None,
+        name: str = "",
     ) -> None:
         self.plan = plan
         self.report: Any = None
+        self.troubles: list[TaskTrouble] = []
+        self.futures: dict[str, Any] = {}
         self.dashboard_link = executor.dashboard_link
+        self.page_link: str | None = None
+        self._ledger = ledger
         self._executor = executor
         self._finish = finish
         self._listeners = tuple(listeners)
+        self._retries = retries
+        self._name, self._rounds = name or uuid.uuid4().hex[:8], itertools.count(1)
+        self._recovery = recovery or NoRecovery()
         self._result: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._cancelled = threading.Event()
-        self._stage_of = {task.key: stage.name for stage in plan.stages for task in stage.tasks}
+        self._done: dict[str, TaskCall] = {}
         try:
-            self.futures: Futures = executor.submit(plan_to_graph(plan, ledger, uuid.uuid4().hex[:8]), retries)
+            submitted = self._submit(plan)
         except BaseException:
             executor.close()
             raise
         self._result.set_running_or_notify_cancel()
         # After Dask's own, hence called before it: a script that ends early leaves no worker behind.
         atexit.register(self.cancel)
-        self._thread = threading.Thread(target=self._follow, name="citymesh-run", daemon=True)
+        self._thread = threading.Thread(target=self._follow, args=(submitted,), name="citymesh-run", daemon=True)
         self._thread.start()
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the tasks work in this process."""
+        return self._executor.in_process
 
     @property
     def status(self) -> str:
@@ -94,13 +128,22 @@ class Run(Generic[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result and return it; raise what the run failed with."""
-        value = self._result.result(timeout)
-        self._thread.join()
-        return value
+        try:
+            return self._result.result(timeout)
+        finally:
+            self._see_off()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return what the run failed with, or None."""
-        return self._result.exception(timeout)
+        try:
+            return self._result.exception(timeout)
+        finally:
+            self._see_off()
+
+    def _see_off(self) -> None:
+        """Wait for the functions that are called at the end; they may ask for the result themselves."""
+        if self._result.done() and threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def cancel(self) -> bool:
         """Stop the run; receipts of finished tasks are kept. Returns False if it has ended."""
@@ -111,6 +154,11 @@ class Run(Generic[T]):
         self._thread.join()
         return True
 
+    def raise_if_cancelled(self) -> None:
+        """Raise `concurrent.futures.CancelledError` after `cancel`; for a ``finish`` that takes long."""
+        if self._cancelled.is_set():
+            raise concurrent.futures.CancelledError
+
     def add_done_callback(self, function: Callable[[Run[T]], None]) -> None:
         """Call ``function(run)`` when the run ends, or now if it has."""
         self._result.add_done_callback(lambda _: function(self))
@@ -118,18 +166,10 @@ class Run(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         return asyncio.wrap_future(self._result).__await__()
 
-    def _follow(self) -> None:
-        done = 0
-        total = len(self._stage_of)
-
-        def on_done(key: str) -> None:
-            nonlocal done
-            done += 1
-            for listener in self._listeners:
-                listener(TaskDone(key, self._stage_of[key], done, total))
-
+    def _follow(self, submitted: Futures) -> None:
         try:
-            self._executor.wait(self.futures, on_done)
+            self._work(submitted)
+            self.raise_if_cancelled()
             value = self._finish(self)
         except BaseException as error:
             failure = self._explain(error)
@@ -144,29 +184,131 @@ class Run(Generic[T]):
         finally:
             atexit.unregister(self.cancel)
 
+    def _work(self, submitted: Futures) -> None:
+        """Do all tasks, in as many rounds as that takes."""
+        idle = 0
+        while True:
+            before = len(self._done)
+            failures = self._round(self.plan, submitted)
+            failures = [f for f in failures if not f.for_memory] + self._alone([f for f in failures if f.for_memory])
+            if failures:
+                self._replan(failures)
+            elif len(self._done) == before:
+                idle += 1
+                if idle == _MOST_IDLE_ROUNDS:
+                    raise RunError("the run", f"nothing was finished in {idle} rounds", "workers that live", _AGAIN)
+            rest = self._rest()
+            if not any(stage.tasks for stage in rest.stages):
+                return
+            submitted = self._submit(rest)
+
+    def _submit(self, plan: Plan) -> Futures:
+        """Submit tasks under keys that no earlier round used."""
+        graph = plan_to_graph(plan, self._ledger, run_id=f"{self._name}{next(self._rounds):02d}", retries=self._retries)
+        futures = self._executor.submit(graph)
+        self.futures = {**self.futures, **futures}
+        return futures
+
+    def _round(self, plan: Plan, futures: Futures) -> list[Failure]:
+        """Follow some tasks to their end; return those that failed by themselves and not through another.
+
+        Raises what the run fails with after a failure that stops it.
+        """
+        calls = {task.key: (stage.name, task.call) for stage in plan.stages for task in stage.tasks}
+        total = sum(len(stage.tasks) for stage in self.plan.stages)
+        errors: dict[str, BaseException] = {}
+        go_on = True
+
+        def on_end(key: str, receipt: Receipt | None, error: BaseException | None) -> bool:
+            nonlocal go_on
+            stage, call = calls[key]
+            if error is None:
+                self._done[key] = call
+                self._tell_done(key, stage, total, receipt)
+            else:
+                errors[key] = error
+                failure = Failure(key, stage, error)
+                stops = not failure.for_memory and not isinstance(error, concurrent.futures.CancelledError)
+                go_on = go_on and not (stops and failure.is_own and not self._recovery.goes_on(failure))
+            return go_on
+
+        self._executor.wait(futures, on_end)
+        self.raise_if_cancelled()
+        failures = own_failures(plan, errors)
+        if not go_on:
+            raise _Stopped(foremost(failures))
+        return failures
+
+    def _tell_done(self, key: str, stage: str, total: int, receipt: Receipt | None) -> None:
+        for cause in receipt.facts.get("failed_before", ()) if receipt else ():
+            self._tell_trouble(TaskTrouble(key, stage, "retried", cause))
+        self._tell(TaskDone(key, stage, len(self._done), total, receipt))
+
+    def _tell_trouble(self, trouble: TaskTrouble) -> None:
+        self.troubles.append(trouble)
+        self._tell(trouble)
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _alone(self, failures: Sequence[Failure]) -> list[Failure]:
+        """Do tasks that memory was short for once more, one after the other; return those that fail again."""
+        left: list[Failure] = []
+        if not failures:
+            return left
+        stages = {stage.name: stage for stage in self.plan.stages}
+        with self._executor.alone():
+            for failure in failures:
+                self.raise_if_cancelled()
+                self._tell_trouble(TaskTrouble(failure.key, failure.stage, "alone", failure.cause))
+                stage = stages[failure.stage]
+                task = next(task for task in stage.tasks if task.key == failure.key)
+                plan = replace(self.plan, stages=(replace(stage, tasks=(replace(task, needs=()),), after=()),))
+                left += self._round(plan, self._submit(plan))
+        return left
+
+    def _replan(self, failures: Sequence[Failure]) -> None:
+        """Go on without what failed for good, or raise."""
+        change = self._recovery.replan(failures)
+        if change is None:
+            raise _Stopped(foremost(failures))
+        for trouble in change.troubles:
+            self._tell_trouble(trouble)
+        self.plan = change.plan
+        calls = {task.key: task.call for task in self.plan.tasks()}
+        again = {key for key, call in self._done.items() if calls.get(key) != call}
+        for key in again:
+            del self._done[key]
+        self._tell(PlanChanged(self.plan.stages, frozenset(self._done)))
+
+    def _rest(self) -> Plan:
+        """Return what is left of the plan."""
+
+        def left(stage: Stage) -> Stage:
+            tasks = (task for task in stage.tasks if task.key not in self._done)
+            needed = (replace(t, needs=tuple(key for key in t.needs if key not in self._done)) for t in tasks)
+            return replace(stage, tasks=tuple(needed))
+
+        return replace(self.plan, stages=tuple(left(stage) for stage in self.plan.stages))
+
     def _explain(self, error: BaseException) -> BaseException:
         """Return what the user shall see: the bad input itself, or the task that failed and why."""
         if self._cancelled.is_set():
-            return concurrent.futures.CancelledError(
-                "the run was cancelled; the same command goes on from its receipts"
-            )
-        if isinstance(error, TaskFailed):
-            if isinstance(error.error, (InputError, RunError)):
-                return error.error
-            return _failure(f"task {error.key}", error.error)
+            return concurrent.futures.CancelledError(f"the run was cancelled; {_AGAIN}")
+        if isinstance(error, _Stopped):
+            return self._recovery.explain(error.failure)
         if isinstance(error, CityMeshError) or not isinstance(error, (OSError, MemoryError)):
             return error
-        return _failure("the end of the run", error)
+        return failed_run("the end of the run", error)
 
 
-def _failure(where: str, error: BaseException) -> RunError:
-    """Return the error of a run for what went wrong in it, with advice for what people can change."""
-    again = "run the same command again to go on from the finished tasks"
-    found = str(error) if isinstance(error, CityMeshError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        found, again = f"the disk is full ({error.filename or error})", f"free some room, then {again}"
-    elif isinstance(error, MemoryError) or type(error).__name__ == "KilledWorker":
-        again = f"allow more memory or fewer workers, then {again}; or choose smaller tiles"
-    failure = RunError(where, found, advice=again)
-    failure.__cause__ = error
-    return failure
+_AGAIN = "run the same command again to go on from the finished tasks"
+
+
+class _Stopped(Exception):
+    """A task failed, and with it the run."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure)

@@ -11,10 +11,7 @@ import difflib
 import glob
 import math
 import os
-import threading
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyogrio
-import pyogrio.errors
 import pyogrio.raw
 import shapely
 
 from ..errors import CRSError, InputError
 from .crs import Bounds, is_geographic, parse_crs, reprojection
-from .vector_integrity import EXPECTED, check_whole, describe_unreadable
+from .vector_errors import reading_vectors
+from .vector_integrity import EXPECTED, check_whole
 from .vector_layers import choose_layer, is_polygonal
 
 Array = npt.NDArray[Any]
@@ -41,7 +38,6 @@ _PASSES = 10
 _ONE_LAYER_SUFFIXES = (".geojson", ".geojsonl")
 _SEEKING_DRIVERS = ("GPKG", "ESRI Shapefile", "FlatGeobuf", "OpenFileGDB")
 _SAMPLE_ROWS = 1000
-_reading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -188,6 +184,42 @@ def read_ids(source: FootprintSource, start: int, stop: int) -> list[str]:
     return [_id_text(value) for value in columns[source.id_field].tolist()]
 
 
+def read_boxes(source: FootprintSource, *, every: int = 1, crs: str | None = None) -> npt.NDArray[np.float64]:
+    """Return the boxes of a layer's features in one pass, or of one in ``every`` features.
+
+    Parameters
+    ----------
+    source : FootprintSource
+        The layer.
+    every : int
+        1 for all; else features whose number in the file (FID) is a multiple of it.
+    crs : str, optional
+        CRS to which boxes are taken, as in `read_features`: the box around their four corners there.
+
+    Returns
+    -------
+    (n, 4) float64
+        x0, y0, x1, y1 of those features that have finite coordinates, in file order.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    chosen = None if every == 1 else f"FID % {every} = 0"
+    with reading_vectors(source.path):
+        _, bounds = pyogrio.read_bounds(source.path, layer=source.layer, where=chosen)
+    boxes: npt.NDArray[np.float64] = np.asarray(bounds, np.float64).T
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    transform = reprojection(source.crs, crs) if source.crs and crs else None
+    if transform is None or not len(boxes):
+        return boxes
+    corners = transform(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
+    moved = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    finite: npt.NDArray[np.float64] = moved[np.isfinite(moved).all(axis=1)]
+    return finite
+
+
 def require_field(source: FootprintSource, name: str, option: str) -> None:
     """Raise where a source lacks an attribute, with the nearest name that it has.
 
@@ -252,14 +284,14 @@ def _read_header(path: str, layer: str | None) -> tuple[str, dict[str, Any]]:
     if path.lower().endswith(_ONE_LAYER_SUFFIXES):  # asking for the layers first would parse it all twice
         info = _read_info(path, None)
         return choose_layer(path, {str(info["layer_name"]): str(info["geometry_type"])}, layer), info
-    with _gdal(path):
+    with reading_vectors(path):
         layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
     chosen = choose_layer(path, layers, layer)
     return chosen, _read_info(path, chosen)
 
 
 def _read_info(path: str, layer: str | None) -> dict[str, Any]:
-    with _gdal(path):
+    with reading_vectors(path):
         info: dict[str, Any] = pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
     return info
 
@@ -340,7 +372,7 @@ def _read_raw(
     where: dict[str, Any] = (
         {"fids": np.arange(start, stop)} if source.by_number else {"skip_features": start, "max_features": stop - start}
     )
-    with _gdal(source.path):
+    with reading_vectors(source.path):
         meta, fids, wkb, values = pyogrio.raw.read(
             source.path,
             layer=source.layer,
@@ -354,22 +386,3 @@ def _read_raw(
         found = f"features {start} to {stop - 1} were asked for, {len(fids)} came"
         raise InputError(source.path, found, f"{source.n_features} features as its header says", "is the file whole?")
     return fids, wkb, dict(zip((str(name) for name in meta["fields"]), values, strict=True))
-
-
-@contextmanager
-def _gdal(path: str) -> Iterator[None]:
-    """Turn what GDAL raises into an error that names the file, and silence what it murmurs.
-
-    One thread at a time: Python's warning filters are global to the process.
-    """
-    with _reading, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except UnicodeEncodeError as error:
-            raise InputError(path, "its name is not in UTF-8", "a name that GDAL can open", "rename it") from error
-        except UnicodeDecodeError as error:
-            found = f"text that is not in its stated encoding: {error.reason}"
-            raise InputError(path, found, EXPECTED, "name the right encoding in its .cpg file") from error
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise describe_unreadable(path, str(error)) from error

@@ -26,6 +26,7 @@ def find_cache() -> None:
     if hasattr(os, "getuid") and (found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o022):
         folder = Path(tempfile.mkdtemp(prefix="citymesh-kernels-"))
     numba.core.config.CACHE_DIR = str(folder)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)  # for workers and compiling children
 
 
 def _users_cache() -> Path:

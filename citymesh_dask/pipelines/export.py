@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from ..formats.whole_file import check_disk, check_target, finished_file
 from ..geometry.drawing.camera import View
 from ..geometry.drawing.colours import EARTH, Colouring
 from ..geometry.drawing.drawing import Canvas
-from ..store.city_store import CityStore, open_store
+from ..geometry.drawing.overview import Overview, OverviewGrid, field_faces
+from ..store.city_store import OVERVIEW, CityStore
+from ..store.partial import open_any
 from ..store.schema import FACE_CHUNK_ROWS
 
 PICTURE = ".png"
@@ -118,7 +120,7 @@ def export_store(
     Parameters
     ----------
     store_path : path
-        Store that `build_city_mesh` wrote.
+        Store that `build_city_mesh` wrote, or the scratch folder of a run, of which the finished tiles are taken.
     out_path : path
         A name that ends in ``.vtu``, ``.ply``, ``.obj``, ``.stl`` or ``.png``.
     colour, size, view
@@ -141,7 +143,7 @@ def export_store(
     out = Path(out_path)
     picture = Picture(colour, size, view or View())
     extension = _known_extension(out)
-    store = open_store(store_path)
+    store = open_any(store_path)
     single = extension != PICTURE and SURFACE_FORMATS[extension].single_precision
     note = out.with_name(f"{out.name}.json") if single else None
     for target in (out, note) if note else (out,):
@@ -186,39 +188,63 @@ def draw_store(store: CityStore, picture: Picture, *, advance: Callable[[int], N
     bytes
         The PNG file.
     """
-    box, heights = _survey(store, picture.view, advance)
+    overview = _read_overview(store) if picture.view.crop is None else None
+    vertices = _places(overview) if overview else read_pieces(store, "vertices")
+    box, heights = _survey(store, vertices, picture.view, advance=advance)
     colouring = Colouring(picture.colour, store.n_buildings, heights)
     canvas = Canvas(picture.view, box, size=picture.size)
-    reader = CornerReader(store)
     foot = float(box[0, 2])
-    for faces, markers, building in _drawn_faces(store):
-        corners = reader.corners(faces)
+    surface = field_faces(*overview, n_rows=store.n_buildings) if overview else _drawn_faces(store)
+    for corners, markers, building in surface:
         canvas.add(corners, colouring.paint(markers, building, corners))
         skirt = _skirt(corners, store.attributes.get("bounds"), foot=foot)
         canvas.add(skirt, np.full(len(skirt), EARTH, np.uint8), shadows=False)
         if advance is not None:
-            advance(len(faces))
+            advance(len(corners))
     data = io.BytesIO()
     Image.fromarray(canvas.develop(colouring.palette())).save(data, "PNG", optimize=False, compress_level=6)
     return data.getvalue()
 
 
+def _read_overview(store: CityStore) -> tuple[OverviewGrid, Overview] | None:
+    """Return what a large store shows from far away; None where it has no overview, and is drawn face by face."""
+    if not (store.path / OVERVIEW / "heights").is_dir():
+        return None
+    xmin, ymin, xmax, ymax = store.attributes["bounds"]
+    heights, markers = store.read(f"{OVERVIEW}/heights"), store.read(f"{OVERVIEW}/markers")
+    return OverviewGrid.over((xmin, ymin, xmax, ymax), max(heights.shape)), Overview(0, 0, heights, markers)
+
+
+def _places(overview: tuple[OverviewGrid, Overview]) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield a place in space for every cell of an overview that shows something, and the corners of the domain."""
+    grid, shown = overview
+    row, column = np.nonzero(np.isfinite(shown.heights))
+    x, y = grid.lines()
+    yield np.stack([x[column], y[row], shown.heights[row, column].astype(np.float64)], axis=1)
+    yield np.stack([x[[0, -1]], y[[0, -1]], np.full(2, float(np.nanmin(shown.heights)))], axis=1)
+
+
 def _drawn_faces(store: CityStore) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Yield faces, markers and building in pieces of `DRAWN_ROWS`, each chunk of the store read once."""
+    """Yield corners, markers and building in pieces of `DRAWN_ROWS`, each chunk of the store read once."""
+    reader = CornerReader(store)
     for start in range(0, store.n_faces, FACE_CHUNK_ROWS):
         whole = [store.read(name, start, start + FACE_CHUNK_ROWS) for name in ("faces", "markers", "building")]
         for low in range(0, len(whole[0]), DRAWN_ROWS):
             faces, markers, building = (rows[low : low + DRAWN_ROWS] for rows in whole)
-            yield faces, markers, building
+            yield reader.corners(faces), markers, building
 
 
 def _survey(
-    store: CityStore, view: View, advance: Callable[[int], None] | None
+    store: CityStore,
+    pieces: Iterable[npt.NDArray[np.float64]],
+    view: View,
+    *,
+    advance: Callable[[int], None] | None,
 ) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
-    """Return the box to look at, and the heights of the first and last colour."""
+    """Return the box to look at, and the heights of the first and last colour, from pieces of all vertices."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     metres = np.zeros(1 << 14, np.int64)  # heights by whole metre from -1000 m
-    for piece in read_pieces(store, "vertices"):
+    for piece in pieces:
         if advance is not None:
             advance(len(piece))
         if view.crop is not None:

@@ -3,7 +3,8 @@
 Only the file format belongs here. A Zarr group takes two files and two folders per array, which costs
 more than the arrays of a small task themselves and fills the disk's table of files in a large city. A
 bundle is a header in JSON (names, types, shapes, places), then the chunks of all arrays one after the
-other, encoded as in `citymesh_dask.store.chunks`; header and chunks end in a crc32c each.
+other, encoded as in `citymesh_dask.store.chunks`; header and chunks end in a crc32c each. The header holds
+a hash of the checksums of each array's chunks, so that the header's own hash tells bundles apart.
 """
 
 # ruff: noqa: PTH103, PTH120
@@ -11,6 +12,7 @@ other, encoded as in `citymesh_dask.store.chunks`; header and chunks end in a cr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -21,7 +23,15 @@ import google_crc32c
 import numpy as np
 
 from ..errors import StoreError
-from .chunks import DEFAULT_CHUNK_ROWS, Array, checksum_holds, decode_rows, encode_rows, write_whole
+from .chunks import (
+    DEFAULT_CHUNK_ROWS,
+    Array,
+    checksum_holds,
+    checksum_of_chunks,
+    decode_rows,
+    encode_rows,
+    write_whole,
+)
 
 SUFFIX = ".arrays"
 """Ending of the names of bundles."""
@@ -58,7 +68,7 @@ def write_bundle(
         chunks = [encode_rows(array[start : start + rows]) for start in range(0, len(array), rows)]
         sizes = [len(chunk) for chunk in chunks]
         entry = {"dtype": array.dtype.name, "shape": list(array.shape), "rows": rows, "place": place, "sizes": sizes}
-        entries[name] = entry
+        entries[name] = entry | {"check": checksum_of_chunks(chunk[-4:] for chunk in chunks)}
         blocks += chunks
         place += sum(sizes)
     header = json.dumps({"attributes": dict(attributes or {}), "arrays": entries}, allow_nan=False).encode()
@@ -127,16 +137,58 @@ def bundle_attributes(path: str | Path) -> dict[str, Any]:
     return attributes
 
 
-def _header(file: IO[bytes], path: str | Path) -> dict[str, Any]:
-    """Return the header; the file stands at the first chunk then, which the header learns as ``begin``."""
+def bundle_digests(path: str | Path) -> tuple[str, dict[str, str]]:
+    """Return the hash of a bundle and those of its arrays (with their types and shapes), from its header alone.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If the header is damaged.
+    """
+    with open(path, "rb") as file:
+        data = _header_bytes(file, path)
+    entries = json.loads(data)["arrays"]
+    arrays = {name: f"{entry['check']} {entry['dtype']} {entry['shape']}" for name, entry in entries.items()}
+    return hashlib.blake2b(data, digest_size=12).hexdigest(), arrays
+
+
+def verify_bundle(path: str | Path) -> str:
+    """Read all of a bundle and return its hash; chunks are held against their checksums, but not decoded.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If a part of it is damaged.
+    """
+    with open(path, "rb") as file:
+        header = _header_bytes(file, path)
+        for name, entry in json.loads(header)["arrays"].items():
+            chunks = (file.read(size) for size in entry["sizes"])
+            if checksum_of_chunks(chunk[-4:] for chunk in chunks if checksum_holds(chunk)) != entry["check"]:
+                raise _damaged(f"{path}: {name}", "a checksum does not hold")
+    return hashlib.blake2b(header, digest_size=12).hexdigest()
+
+
+def _header_bytes(file: IO[bytes], path: str | Path) -> bytes:
+    """Return the header without its checksum; the file stands at the first chunk then."""
     begin = file.read(len(_MAGIC) + 8)
     size = int.from_bytes(begin[len(_MAGIC) :], "little")
     data = file.read(size) if begin.startswith(_MAGIC) and size < 1 << 32 else b""
     if not checksum_holds(data):
         raise _damaged(path, "the checksum of its header does not hold")
-    header: dict[str, Any] = json.loads(data[:-4])
+    return data[:-4]
+
+
+def _header(file: IO[bytes], path: str | Path) -> dict[str, Any]:
+    """Return the header, with places from the beginning of the file."""
+    header: dict[str, Any] = json.loads(_header_bytes(file, path))
+    first = file.tell()
     for entry in header["arrays"].values():
-        entry["place"] += len(begin) + size
+        entry["place"] += first
     return header
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ..formats.input_names import files_beside
+from .trace import active_trace, note_file
 
 SAMPLES = 16
 BLOCK_BYTES = 1 << 16
@@ -43,6 +47,32 @@ def _add_file(digest: hashlib.blake2b, path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return stat.st_size, stat.st_mtime_ns
+
+
+def known_file(path: str | Path) -> str:
+    """Return the fingerprint of an input and the files beside it as text; blocks are read once per process and time."""
+    beside = files_beside(str(path))
+    return _known_file(str(path), beside, tuple(_stamp(file) for file in (Path(path), *beside)))
+
+
+def note_input(path: str | Path) -> None:
+    """Note in the trace of the task at work that it reads an input file."""
+    if active_trace() is not None:
+        note_file(str(path), known_file(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_file(path: str, beside: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> str:
+    del stamps  # part of the key
+    return combined_fingerprint(file_fingerprint(path, beside))
 
 
 def combined_fingerprint(value: Any) -> str:

@@ -70,6 +70,8 @@ ATTRIBUTES: tuple[tuple[str, str], ...] = (
     ("software", "versions by package name"),
     ("terrain", "share of filled cells and largest hole in metres"),
     ("certificate", "what the reduction proved: see below"),
+    ("holes", "tiles that failed and are missing: tile, bounds, cause, buildings, reach; empty for a whole mesh"),
+    ("hole_rim_edges", "edges around all holes, each of one face"),
     ("quality", "histograms of angles and counts"),
 )
 

@@ -2,7 +2,7 @@
 
 A group is written whole by one task and never changed: as one file (`bundles`), or as a Zarr group whose
 attributes are written last (`chunks`). What cannot be read again is reported as a failure of the run, and
-remembered, so that the next run makes it anew.
+removed, so that the next run makes it anew. What is read and written is noted in the trace of the task.
 """
 
 from __future__ import annotations
@@ -14,20 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError, StoreError
-from .bundles import SUFFIX, bundle_attributes, bundle_shape, read_bundle, read_bundle_rows, write_bundle
+from .bundles import (
+    SUFFIX,
+    bundle_attributes,
+    bundle_digests,
+    bundle_shape,
+    read_bundle,
+    read_bundle_rows,
+    verify_bundle,
+    write_bundle,
+)
 from .chunks import (
     DEFAULT_CHUNK_ROWS,
     Array,
     array_shape,
+    group_digests,
     read_attributes,
-    read_metadata,
     read_rows,
-    verify_array,
+    verify_group,
     write_group,
 )
+from .trace import active_trace, digest_of
 
-DAMAGE_MARK = "damaged"
-"""File in a scratch folder with the names of the groups that could not be read, one a line."""
+_ALL, _ATTRIBUTES, _LENGTH = "*", "@", "#"
+"""How all of a group, its attributes and the length of an array are named in traces."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,15 @@ class Scratch:
         chunk_rows: int = DEFAULT_CHUNK_ROWS,
     ) -> int:
         """Write group ``name`` (slashes make folders) as one file and return its bytes."""
-        return write_bundle(self._bundle(name), arrays, attributes, chunk_rows=chunk_rows)
+        written = write_bundle(self._bundle(name), arrays, attributes, chunk_rows=chunk_rows)
+        self._note_written(name)
+        return written
 
     def write_zarr(self, name: str, arrays: Mapping[str, Array], attributes: Mapping[str, Any] | None = None) -> int:
         """Write group ``name`` as a Zarr group, for arrays that are worth a look; return the bytes of its chunks."""
-        return write_group(f"{self.root}/{name}", arrays, attributes)
+        written = write_group(f"{self.root}/{name}", arrays, attributes)
+        self._note_written(name)
+        return written
 
     def read(self, name: str, array: str, rows: tuple[int, int | None] = (0, None)) -> Array:
         """Read one array of a group, or its rows ``rows[0]:rows[1]``.
@@ -65,6 +79,12 @@ class Scratch:
         RunError
             If a part of it is missing or damaged.
         """
+        found = self._read(name, array, rows)
+        start, stop = rows
+        self._note(name, (array if rows == (0, None) else f"{array}:{start}:{'' if stop is None else stop}", found))
+        return found
+
+    def _read(self, name: str, array: str, rows: tuple[int, int | None]) -> Array:
         with self._reporting(name):
             try:
                 return read_bundle_rows(self._bundle(name), array, rows)
@@ -81,49 +101,91 @@ class Scratch:
         """
         with self._reporting(name):
             try:
-                return read_bundle(self._bundle(name))
+                arrays = read_bundle(self._bundle(name))
             except FileNotFoundError as error:
                 raise StoreError(self._bundle(name), "the file is missing", "a bundle of arrays") from error
+        self._note(name, *arrays.items())
+        return arrays
 
     def length(self, name: str, array: str) -> int:
         """Return the number of rows of one array of a group."""
         with self._reporting(name):
             try:
-                return bundle_shape(self._bundle(name), array)[0]
+                length = bundle_shape(self._bundle(name), array)[0]
             except FileNotFoundError:
-                return array_shape(f"{self.root}/{name}/{array}")[0]
+                length = array_shape(f"{self.root}/{name}/{array}")[0]
+        self._note(name, (f"{array}{_LENGTH}", length))
+        return length
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a group."""
         with self._reporting(name):
             try:
-                return bundle_attributes(self._bundle(name))
+                attributes = bundle_attributes(self._bundle(name))
             except FileNotFoundError:
-                return read_attributes(f"{self.root}/{name}")
+                attributes = read_attributes(f"{self.root}/{name}")
+        self._note(name, (_ATTRIBUTES, attributes))
+        return attributes
 
-    def modified(self, name: str) -> int:
-        """Return when a group was written, nanoseconds since the epoch; 0 where there is none."""
-        for path in (Path(self._bundle(name)), self.root / name / "zarr.json"):
-            with contextlib.suppress(OSError):
-                return path.stat().st_mtime_ns
-        return 0  # reading it will say what is wrong
+    def digest(self, name: str) -> str:
+        """Return a hash of everything in a group; "" where there is none, or its description is damaged."""
+        try:
+            digest, _ = self._digests(name)
+        except (OSError, StoreError, ValueError, KeyError):
+            return ""
+        self._note(name, (_ALL, digest))
+        return digest
 
-    def damaged_groups(self) -> Iterator[str]:
-        """Read everything, and yield the names of all groups of which something cannot be read."""
-        for path in self.root.rglob(f"*{SUFFIX}"):
-            name = path.relative_to(self.root).as_posix().removesuffix(SUFFIX)
+    def verified_digest(self, name: str) -> str:
+        """Return the same after reading all of a group; "" where a part of it is missing or damaged."""
+        try:
             try:
-                read_bundle(path)
-            except (OSError, StoreError):
-                yield name
-        for path in self.root.rglob("zarr.json"):
-            name = path.parent.relative_to(self.root).as_posix()
-            try:
-                if read_metadata(path.parent).get("node_type") == "array":
-                    name = path.parent.parent.relative_to(self.root).as_posix()
-                    verify_array(path.parent)
-            except StoreError:
-                yield name
+                return verify_bundle(self._bundle(name))
+            except FileNotFoundError:
+                return verify_group(f"{self.root}/{name}")
+        except (OSError, StoreError, ValueError, KeyError):
+            return ""
+
+    def taken_digest(self, name: str, what: str) -> str:
+        """Return the digest of what was taken from a group, as it was noted in a trace; "" where it is not there."""
+        array, _, rows = what.partition(":")
+        try:
+            if what == _ALL:
+                return self._digests(name)[0]
+            if what == _ATTRIBUTES:
+                return digest_of(self.attributes(name))
+            if array.endswith(_LENGTH):
+                return str(self.length(name, array.removesuffix(_LENGTH)))
+            if not rows:
+                return self._digests(name)[1][array]
+            start, _, stop = rows.partition(":")
+            return digest_of(self._read(name, array, (int(start), int(stop) if stop else None)))
+        except (OSError, StoreError, RunError, ValueError, KeyError):
+            return ""
+
+    def _digests(self, name: str) -> tuple[str, dict[str, str]]:
+        try:
+            return bundle_digests(self._bundle(name))
+        except FileNotFoundError:
+            return group_digests(f"{self.root}/{name}")
+
+    def _note(self, name: str, *taken: tuple[str, Any]) -> None:
+        """Tell the trace of the task at work what it took from a group."""
+        trace = active_trace()
+        if trace is None or name in trace.written:
+            return
+        if name not in trace.groups:
+            with self._reporting(name):
+                trace.groups[name], trace.checks[name] = self._digests(name)
+        if not trace.asking:
+            rows = trace.rows.setdefault(name, {})
+            for what, value in taken:
+                rows[what] = trace.checks[name].get(what) or _digest_of_taken(what, value)
+
+    def _note_written(self, name: str) -> None:
+        trace = active_trace()
+        if trace is not None:
+            trace.written[name] = self._digests(name)[0]
 
     def _bundle(self, name: str) -> str:
         return f"{self.root}/{name}{SUFFIX}"
@@ -137,9 +199,16 @@ class Scratch:
             raise self.damaged(name, error) from error
 
     def damaged(self, name: str, error: StoreError) -> RunError:
-        """Remember that a group is damaged, and return the error that says so."""
-        # the folder of a run that was cancelled may be gone
-        with contextlib.suppress(OSError), open(self.root / DAMAGE_MARK, "a", encoding="utf8") as file:
-            file.write(f"{name}\n")
+        """Remove a damaged group, so that the receipt of its writer holds no more; return the error that says so."""
+        whole = bool(self.verified_digest(name))  # then it is the reader who is wrong
+        for path in () if whole else (Path(self._bundle(name)), self.root / name / "zarr.json"):
+            with contextlib.suppress(OSError):
+                path.unlink()
         advice = "run the same command again: it makes this part anew and goes on from there"
         return RunError(error.where, f"intermediate data are damaged ({error.found})", error.expected, advice)
+
+
+def _digest_of_taken(what: str, value: Any) -> str:
+    if what == _ALL or what.endswith(_LENGTH):
+        return str(value)
+    return digest_of(value)

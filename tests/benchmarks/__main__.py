@@ -12,7 +12,18 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.benchmarks import figures_of_cleaning, figures_of_demo, figures_of_runs, figures_of_startup, figures_of_tiles
+from tests.benchmarks import (
+    figures_of_cleaning,
+    figures_of_demo,
+    figures_of_limits,
+    figures_of_merging,
+    figures_of_runs,
+    figures_of_scale,
+    figures_of_scheduling,
+    figures_of_startup,
+    figures_of_survival,
+    figures_of_tiles,
+)
 from tests.benchmarks.figures import FULL, QUICK, Figure, table
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
@@ -21,6 +32,11 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "cleaning": figures_of_cleaning.measure,
     "run": figures_of_runs.measure,
     "demo": figures_of_demo.measure,
+    "limits": figures_of_limits.measure,
+    "scale": figures_of_scale.measure,
+    "merging": figures_of_merging.measure,
+    "scheduling": figures_of_scheduling.measure,
+    "survival": figures_of_survival.measure,
 }
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 from distributed import Client, as_completed
 
-from citymesh_dask.engine.cluster import ClusterExecutor, Executor, LocalExecutor, cluster_resources, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.executor import Executor
 from citymesh_dask.engine.graph import plan_to_graph
+from citymesh_dask.engine.in_process import LocalExecutor
 from citymesh_dask.engine.plan import Plan, Reduction, Stage, Task, TaskCall, numbered_stage
 from citymesh_dask.engine.progress import TaskDone
+from citymesh_dask.engine.remote import cluster_resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.errors import InputError, RunError
 from citymesh_dask.store.manifest import ReceiptFolder
@@ -219,9 +222,11 @@ def test_no_task_carries_much(tmp_path: Path) -> None:
 
 def test_receipts_survive_a_round_trip(tmp_path: Path) -> None:
     Run(sum_plan(tmp_path, 1), ledger(tmp_path), LocalExecutor("synchronous", 1), finish=lambda r: None).result(60)
-    receipt = ledger(tmp_path).find("square-0000")
+    call = numbered_stage("square", square, 2, arguments=(str(tmp_path),)).tasks[0].call
+    receipt = ledger(tmp_path).find(call)
     assert receipt is not None
     assert receipt.seconds >= 0
     assert receipt.peak_bytes > 1 << 20
     assert json.loads((tmp_path / "receipts/square-0000.json").read_text())["facts"] == {"index": 0}
-    assert ledger(tmp_path).find("square-0001") is None
+    assert ledger(tmp_path).find(TaskCall("square-0001", square, (str(tmp_path), 1))) is None
+    assert ledger(tmp_path).find(TaskCall("square-0000", square, (str(tmp_path), 1))) is None, "another call"

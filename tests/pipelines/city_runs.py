@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from citymesh_dask.engine.cluster import LocalExecutor
+from citymesh_dask.engine.in_process import LocalExecutor
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.options import CityOptions

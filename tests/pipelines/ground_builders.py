@@ -13,6 +13,7 @@ from citymesh_dask.pipelines.city.ground.ground import ground_stages
 from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob, FootprintRange, PointRange, save_job
 from citymesh_dask.pipelines.city.outlines.footprints import read_footprints
+from citymesh_dask.pipelines.city.outlines.part_index import index_parts
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import regular_tiling
 
@@ -56,6 +57,7 @@ def run_ground(job: CityJob, *, backwards: bool = False) -> dict[str, dict[str, 
     """Run all stages up to terrain and heights and return what each task said, by key."""
     path = save_job(job)
     facts = {f"read_footprints-{i:04d}": read_footprints(path, i) for i in range(len(job.footprint_ranges))}
+    index_parts(path)
     for stage in ground_stages(job, (path,)):
         for task in reversed(stage.tasks) if backwards else stage.tasks:
             facts[task.key] = task.call.function(*task.call.arguments)

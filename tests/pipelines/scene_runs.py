@@ -13,7 +13,7 @@ import rasterio
 import shapely
 from rasterio import Affine
 
-from citymesh_dask.engine.cluster import LocalExecutor
+from citymesh_dask.engine.in_process import LocalExecutor
 from citymesh_dask.engine.machine import Resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.pipelines.checking.check import check_store

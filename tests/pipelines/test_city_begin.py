@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from citymesh_dask.options import CityOptions
-from citymesh_dask.pipelines.city.begin import describe_inputs
 from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
+from citymesh_dask.pipelines.city.request import describe_inputs
 from tests.hostile import HOUSES, write_cloud, write_town
 from tests.vector_samples import write_vectors
 

@@ -22,19 +22,17 @@ from citymesh_dask.outcomes import Outcome
 from citymesh_dask.outlines import Outlines, Parts
 from citymesh_dask.pipelines.city.inputs.survey import Survey
 from citymesh_dask.pipelines.city.job import CityJob, FootprintRange, save_job
-from citymesh_dask.pipelines.city.outlines import cleaning
+from citymesh_dask.pipelines.city.outlines import grouping, part_reading
 from citymesh_dask.pipelines.city.outlines.cleaning import (
     check_outlines,
     clean_outlines,
-    group_parts,
-    link_cells,
-    link_parts,
-    n_link_cells,
     pack_name,
     read_fates,
     read_outlines,
     settle_outlines,
 )
+from citymesh_dask.pipelines.city.outlines.grouping import group_parts, link_cells, link_parts, n_link_cells
+from citymesh_dask.pipelines.city.outlines.part_index import index_parts
 from citymesh_dask.store.scratch import Scratch
 from citymesh_dask.tiles import Domain, regular_tiling
 from tests.geometry.cleaning_oracle import Cleaned, clean, graph_problems
@@ -57,8 +55,15 @@ def make_job(
 ) -> CityJob:
     """Return a job whose footprints are read; every building has evidence of height."""
     survey = Survey(
-        footprints=(), points=(), terrain=None, surface=None, building_heights=None, crs="", domain=DOMAIN, notes=()
-    )  # fmt: skip
+        footprints=(),
+        points=(),
+        terrain=None,
+        surface=None,
+        building_heights=None,
+        crs="EPSG:28992",
+        domain=DOMAIN,
+        notes=(),
+    )
     lines = np.linspace(0, len(shapes), files + 1).astype(int).tolist()
     ranges = tuple(FootprintRange(0, low, high, low) for low, high in pairwise(lines))
     scratch = Scratch(tmp_path)
@@ -75,7 +80,7 @@ def make_job(
     scratch.write("roofs/0000", {"evidence": np.ones(len(shapes), np.int8)})
     return CityJob(
         scratch=scratch,
-        out="",
+        out="none.zarr",
         options=CityOptions(**options),  # type: ignore[arg-type]
         survey=survey,
         footprint_ranges=ranges,
@@ -89,6 +94,7 @@ def make_job(
 
 def run(job: CityJob) -> str:
     path = save_job(job)
+    index_parts(path)
     for cell in range(n_link_cells(job)):
         link_parts(path, cell)
     group_parts(path, 0)
@@ -156,6 +162,42 @@ def test_packs_are_balanced_and_hold_every_part_once(tmp_path: Path) -> None:
         assert (inside[:, 2:] <= around[2:]).all()
 
 
+def opened(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the set that the names of all groups go into that are read from now on."""
+    found: set[str] = set()
+    for method in ("read", "attributes"):
+        plain = getattr(Scratch, method)
+        monkeypatch.setattr(
+            Scratch, method, lambda self, name, *rest, plain=plain: found.add(name) or plain(self, name, *rest)
+        )
+    return found
+
+
+def test_tasks_open_only_what_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many ranges of footprints and packs a task reads a few, not the headers of all."""
+    monkeypatch.setattr(grouping, "ROWS_PER_RANGE", 16)
+    monkeypatch.setattr(part_reading, "ROWS_PER_RANGE", 16)
+    shapes = [box(20 + 45 * k, 600, 40 + 45 * k, 620) for k in range(48)]  # from west to east, as most files are
+    job = make_job(tmp_path, shapes, files=24, packs=12)
+    for block in range(3):
+        job.scratch.write(f"roofs/{block:04d}", {"evidence": np.ones(16, np.int8)})
+    path = run(job)
+    read = opened(monkeypatch)
+    columns, _ = link_cells(DOMAIN)
+    link_parts(path, columns - 1)
+    west = {f"footprints/{k:05d}" for k in range(12)}
+    assert "footprints/00023" in read
+    assert not read & west
+    read.clear()
+    clean_outlines(path, 0)
+    assert len({name for name in read if name.startswith("footprints/")}) <= 3
+    packs = [set(grouping.packs_of_rows(job, 16 * block)) for block in range(3)]
+    assert all(job.n_packs in some and len(some) <= 6 for some in packs)
+    for pack in range(job.n_packs):
+        blocks = {row // 16 for row in read_fates(job, pack).rows.tolist()}
+        assert {block for block in range(3) if pack in packs[block]} == blocks
+
+
 def test_tasks_may_run_twice(tmp_path: Path) -> None:
     job = make_job(tmp_path, city())
     path = run(job)
@@ -193,8 +235,8 @@ def test_merged_buildings_reach_across_cells(tmp_path: Path) -> None:
 def test_cells_cover_the_domain_and_stay_few() -> None:
     assert link_cells(DOMAIN) == (3, 2)
     columns, rows = link_cells(Domain.from_bounds((0, 0, 1_000_000, 400_000)))
-    assert columns * rows < 2 * cleaning.MOST_LINK_CELLS
-    boxes = [cleaning._link_cell(DOMAIN, index) for index in range(6)]
+    assert columns * rows < 2 * grouping.MOST_LINK_CELLS
+    boxes = [grouping._link_cell(DOMAIN, index) for index in range(6)]
     assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) == DOMAIN.frame[2] * DOMAIN.frame[3]
 
 
@@ -208,7 +250,7 @@ def test_no_buildings(tmp_path: Path) -> None:
 def test_groups_in_conflict_are_settled_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With parts linked only where they touch, near groups come out too near and must be joined."""
     monkeypatch.setattr(geometry, "LINK_DISTANCE", 0.0)
-    monkeypatch.setattr(cleaning, "link_distance", lambda tolerance, merge: 0.0)
+    monkeypatch.setattr(grouping, "link_distance", lambda tolerance, merge: 0.0)
     near = [box(100 + 10.1 * i, 100, 110 + 10.1 * i, 110) for i in range(4)]
     around = box(400, 100, 440, 140)
     inside = box(410, 110, 420, 120)

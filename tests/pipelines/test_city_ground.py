@@ -20,6 +20,7 @@ from citymesh_dask.pipelines.city.ground.sampling import sample_points
 from citymesh_dask.pipelines.city.inputs.survey import CityInputs
 from citymesh_dask.pipelines.city.job import CityJob, save_job
 from citymesh_dask.pipelines.city.outlines.footprints import read_footprints
+from citymesh_dask.pipelines.city.outlines.part_index import index_parts
 from tests.ground_samples import write_points, write_raster
 from tests.pipelines.ground_builders import ground_job, roofs, run_ground, whole_terrain
 from tests.vector_samples import write_vectors
@@ -285,6 +286,17 @@ def test_no_ground_says_what_there_is(tmp_path: Path, slope: CityInputs):
         run_ground(job)
 
 
+@pytest.mark.parametrize("west", [49.99, 45.0, 39.0])
+def test_a_clipped_building_has_the_height_of_its_whole(tmp_path: Path, slope: CityInputs, west: float) -> None:
+    """Points inside of what is left of it count; where they are too few, those on the rest of it do."""
+    options = CityOptions(crs="EPSG:28992", bounds=(X + west, Y, X + 100, Y + 60))
+    job = ground_job(tmp_path / "job", slope, options, features_per_range=1, points_per_range=5000)
+    run_ground(job)
+    assert roofs(job, "roof")[1] == 20.0
+    assert roofs(job, "evidence").tolist() == [Evidence.NONE, Evidence.POINTS, Evidence.NONE, Evidence.NONE]
+    assert (roofs(job, "samples")[1] < 3) == (west == 49.99)
+
+
 def test_footprints_far_from_the_points_of_a_range_are_not_read(tmp_path: Path, slope: CityInputs, monkeypatch):
     job = ground_job(tmp_path / "job", slope, RD, features_per_range=1)
     run_ground(job)
@@ -299,10 +311,11 @@ def test_footprints_far_from_the_points_of_a_range_are_not_read(tmp_path: Path, 
     path = save_job(job)
     for index in range(4):
         read_footprints(path, index)
+    index_parts(path)
     read: list[str] = []
     original = type(job.scratch).read
     monkeypatch.setattr(
         type(job.scratch), "read", lambda self, name, *rest: read.append(name) or original(self, name, *rest)
     )
     sample_points(path, 0)
-    assert set(read) <= {"footprints/00003"}
+    assert set(read) <= {"footprints/00003", "parts"}

@@ -41,7 +41,7 @@ def all_outlines() -> Outlines:
 
 def empty_survey() -> Survey:
     nothing = dict.fromkeys(("terrain", "surface", "building_heights"))
-    return Survey(footprints=(), points=(), crs="", domain=DOMAIN, notes=(), **nothing)
+    return Survey(footprints=(), points=(), crs="EPSG:28992", domain=DOMAIN, notes=(), **nothing)
 
 
 def write_outlines(scratch: Scratch, name: str, outlines: Outlines, removed: list[tuple[int, int]]) -> None:
@@ -71,7 +71,7 @@ def job(tmp_path: Path) -> CityJob:
     scratch.write("terrain/00000", {"heights": heights})
     return CityJob(
         scratch=scratch,
-        out="",
+        out="none.zarr",
         options=CityOptions(),
         survey=empty_survey(),
         footprint_ranges=(),

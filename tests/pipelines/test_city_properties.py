@@ -18,7 +18,7 @@ from citymesh_dask.pipelines.city import job as jobs
 from citymesh_dask.pipelines.city import plan
 from citymesh_dask.pipelines.city.ending import table
 from citymesh_dask.pipelines.city.ground import samples
-from citymesh_dask.pipelines.city.outlines import cleaning, part_reading
+from citymesh_dask.pipelines.city.outlines import grouping, part_reading
 from tests.oracle import load
 from tests.pipelines.scene_runs import ORIGIN, Scene, build_scene, mesh_again, write_scene
 from tests.strategies import EXTENT, city_options, footprints, tilings
@@ -93,10 +93,10 @@ def check_any_packs(data: st.DataObject, folder: Path) -> None:
     _, inputs = random_scene(data.draw, folder)
     scenes = [build_scene(inputs, folder / "whole")]
     rows = data.draw(st.sampled_from([1, 3]))
-    modules = (jobs, part_reading, samples, table)
+    modules = (jobs, grouping, part_reading, samples, table)
     little: dict[tuple[Any, str], Any] = {(module, "ROWS_PER_RANGE"): rows for module in modules}
     little[plan, "PARTS_PER_PACK"] = data.draw(st.sampled_from([1, 2, 5]))
-    little[cleaning, "LINK_CELL"] = data.draw(st.sampled_from([10.0, 25.0]))
+    little[grouping, "LINK_CELL"] = data.draw(st.sampled_from([10.0, 25.0]))
     with constants(little):
         scenes.append(build_scene(inputs, folder / "parts"))
     buildings, others = (load(scene.out)[1] for scene in scenes)

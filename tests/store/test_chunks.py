@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from citymesh_dask.errors import RunError, StoreError
-from citymesh_dask.store.chunks import read_attributes, read_rows, write_group
-from citymesh_dask.store.scratch import DAMAGE_MARK, Scratch
+from citymesh_dask.store.chunks import CHECKS, group_digests, read_attributes, read_rows, verify_group, write_group
+from citymesh_dask.store.scratch import Scratch
 
 ARRAYS = {
     "vertices": np.random.default_rng(1).random((1001, 3)),
@@ -27,7 +27,9 @@ ARRAYS = {
 def test_plain_zarr_reads_what_we_write(tmp_path: Path, chunk_rows: int) -> None:
     write_group(tmp_path / "g", ARRAYS, {"answer": 42}, chunk_rows=chunk_rows)
     group = zarr.open_group(tmp_path / "g", mode="r")
-    assert dict(group.attrs) == {"answer": 42} == read_attributes(tmp_path / "g")
+    assert read_attributes(tmp_path / "g") == {"answer": 42}
+    assert group.attrs["answer"] == 42 and group.attrs.keys() == {"answer", CHECKS}
+    assert verify_group(tmp_path / "g") == group_digests(tmp_path / "g")[0]
     for name, array in ARRAYS.items():
         opened = group[name]
         assert isinstance(opened, zarr.Array)
@@ -56,10 +58,9 @@ def test_flipped_byte_and_missing_chunk_are_noticed(tmp_path: Path) -> None:
     assert scratch.read("g", "a", (0, 300)).tolist() == list(range(300))
     with pytest.raises(StoreError, match=r"c/3.*checksum"):
         read_rows(tmp_path / "g/a")
-    assert not (tmp_path / DAMAGE_MARK).exists()
     with pytest.raises(RunError, match=r"c/3.*checksum.*same command"):
         scratch.read("g", "a")
-    assert (tmp_path / DAMAGE_MARK).exists()
+    assert not (tmp_path / "g/zarr.json").exists(), "what is damaged goes, so that its writer makes it anew"
     chunk.unlink()
     with pytest.raises(RunError, match="missing"):
         scratch.read("g", "a")
@@ -68,3 +69,12 @@ def test_flipped_byte_and_missing_chunk_are_noticed(tmp_path: Path) -> None:
 def test_no_partial_files_are_left(tmp_path: Path) -> None:
     write_group(tmp_path / "g", ARRAYS)
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_chunk_of_another_time_is_noticed(tmp_path: Path) -> None:
+    """A crash between two chunks that are written again: each is whole, but they do not belong together."""
+    for name, step in (("old", 1), ("new", 2)):
+        write_group(tmp_path / name, {"a": np.arange(0, 1000 * step, step)}, chunk_rows=100)
+    (tmp_path / "new/a/c/3").write_bytes((tmp_path / "old/a/c/3").read_bytes())
+    with pytest.raises(StoreError, match="checksum"):
+        verify_group(tmp_path / "new")

@@ -26,13 +26,14 @@ class SeamFault(IntEnum):
 
     `OPEN`: an edge inside the domain that one face uses. `OVERUSED`: an edge that more than two
     faces use. `INCONSISTENT`: two faces use an edge in the same direction. `HEIGHT`: tiles give one
-    vertex different heights.
+    vertex different heights. `MISSING`: an edge that the mesh must have at the rim of a hole, and has not.
     """
 
     OPEN = 0
     OVERUSED = 1
     INCONSISTENT = 2
     HEIGHT = 3
+    MISSING = 4
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,23 @@ class MergedBoundary:
 
 
 @dataclass(frozen=True)
+class Hole:
+    """Where tiles are left out of a mesh.
+
+    Parameters
+    ----------
+    rim : (k, 4) int64
+        Edges in plan (x and y of start and end, mesh units) with which the mesh around must end, each once;
+        its interior lies left of them.
+    boxes : (b, 4) int64
+        Where it is not known what is missing: every edge in these boxes may be open.
+    """
+
+    rim: Int64
+    boxes: Int64
+
+
+@dataclass(frozen=True)
 class Rim:
     """The boundary of the whole mesh, held against the frame of the domain.
 
@@ -95,13 +113,16 @@ class Rim:
     seams : (s, 4) int32
         As in `MergedBoundary`, of all vertices that were left.
     defects : SeamDefects
-        `SeamFault.OPEN` for every other edge.
+        `SeamFault.OPEN` for every other edge, `SeamFault.MISSING` for what is missing at the rim of a hole.
+    n_hole : int
+        Edges on the rim of the hole.
     """
 
     length: int
     frame_length: int
     seams: Int32
     defects: SeamDefects
+    n_hole: int = 0
 
 
 def merge_boundaries(children: Sequence[Boundary]) -> MergedBoundary:
@@ -125,7 +146,7 @@ def merge_boundaries(children: Sequence[Boundary]) -> MergedBoundary:
     return MergedBoundary(_restrict(union, left, alive), _seam_rows(union.refs, ~alive), defects)
 
 
-def close_rim(boundary: Boundary, frame: Box) -> Rim:
+def close_rim(boundary: Boundary, frame: Box, hole: Hole | None = None) -> Rim:
     """Hold what is left at the root of the tree against the frame of the domain.
 
     Parameters
@@ -134,6 +155,9 @@ def close_rim(boundary: Boundary, frame: Box) -> Rim:
         Keys are (x, y, level); the interior of the mesh lies left of each edge.
     frame : (int, int, int, int)
         The domain, mesh units relative to the project origin.
+    hole : Hole, optional
+        What may be open inside, too. A boundary has no ends: what is left, along the frame and around holes, is
+        closed loops, whose edges one face each uses.
 
     Returns
     -------
@@ -146,10 +170,44 @@ def close_rim(boundary: Boundary, frame: Box) -> Rim:
     on_rim &= (start[:, 2] == TERRAIN_LEVEL) & (stop[:, 2] == TERRAIN_LEVEL)
     length = int(np.abs(stop[on_rim, :2] - start[on_rim, :2]).sum())
     x0, y0, x1, y1 = frame
-    faults = np.where(on_rim, ONCE, _OPEN).astype(np.int32)
+    at_hole, missing = np.zeros_like(on_rim), []
+    if hole is not None:
+        inside = np.flatnonzero(~on_rim)
+        plan = np.concatenate([start[inside, :2], stop[inside, :2]], axis=1)
+        at_hole[inside], absent = _around_hole(plan, hole)
+        missing = [_missing_edges(absent, boundary.keys.shape[1])]
+    faults = np.where(on_rim | at_hole, ONCE, _OPEN).astype(np.int32)
     everything = np.ones(len(boundary.keys), np.bool_)
     seams = _seam_rows(boundary.refs, everything)
-    return Rim(length, 2 * (x1 - x0 + y1 - y0), seams, _edge_defects(boundary, faults))
+    defects = merge_defects([_edge_defects(boundary, faults), *missing])
+    return Rim(length, 2 * (x1 - x0 + y1 - y0), seams, defects, int(at_hole.sum()))
+
+
+def _around_hole(edges: Int64, hole: Hole) -> tuple[Bool, Int64]:
+    """Return which of some edges, (e, 4) in plan, a hole explains, and the edges that its rim lacks.
+
+    An edge of the rim must be there once. Upright edges stand where walls end at it.
+    """
+    ids, _ = number_rows(np.concatenate([edges, hole.rim]))
+    count = int(ids.max(initial=-1)) + 1
+    there = np.bincount(ids[: len(edges)], minlength=count)
+    wanted = np.bincount(ids[len(edges) :], minlength=count) > 0
+    upright = (edges[:, :2] == edges[:, 2:]).all(axis=1)
+    found = (wanted & (there == 1))[ids[: len(edges)]] & ~upright
+    corners, _ = number_rows(np.concatenate([edges[:, :2], hole.rim[:, :2], hole.rim[:, 2:]]))
+    found |= upright & np.isin(corners[: len(edges)], corners[len(edges) :])
+    for x0, y0, x1, y1 in hole.boxes.tolist():
+        found |= ((edges >= (x0, y0, x0, y0)) & (edges <= (x1, y1, x1, y1))).all(axis=1)
+    return found, hole.rim[there[ids[len(edges) :]] == 0]
+
+
+def _missing_edges(edges: Int64, columns: int) -> SeamDefects:
+    """Return edges in plan, (k, 4), as defects of the terrain."""
+    count = len(edges)
+    keys = np.full((count, 2, columns), TERRAIN_LEVEL, np.int64)
+    keys[:, :, :2] = edges.reshape(count, 2, 2)
+    faults = np.full(count, SeamFault.MISSING, np.int8)
+    return SeamDefects(faults, keys, np.zeros((count, 2)), np.full((count, 2), -1, np.int32))
 
 
 def along_frame(start: Int64, stop: Int64, frame: Box) -> Bool:

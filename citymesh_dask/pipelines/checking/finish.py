@@ -8,14 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...geometry.joining.boundary import along_frame
-from ...geometry.proof.diagnosis import Finding, diagnose
+from ...geometry.proof.diagnosis import Fault, Finding, diagnose
 from ...geometry.proof.face_measures import DEGENERATE, INVERTED, MISMARKED, NOT_FINITE, OUT_OF_RANGE
 from ...geometry.proof.proof import FLAWS, KEPT_SUSPECTS, PieceProof, are_usable, find_suspects
+from ...outcomes import MEANINGS, Outcome
 from ...outlines import Bool, Float64, Int64
 from ...store.city_store import CityStore
 from ...store.schema import TABLE_CHUNK_ROWS
 from ...tiles import MESH_UNITS
-from .reading import frame_units, is_solid, read_table, read_vertices, to_plan
+from .reading import frame_units, hole_boxes, is_solid, read_table, read_vertices, to_plan
 from .report import KEPT_PLACES, CheckReport, Place, Problem
 
 FLAW_NAMES = {
@@ -31,6 +32,8 @@ AREA_TOLERANCE = 1e-9
 ROOF_TOLERANCE = 1e-6
 """Relative; vertices that refinement put on an outline are rounded to mesh units, hence a little more
 for small buildings."""
+
+_LOST = MEANINGS[Outcome.SKIPPED_TILE].reason
 
 Pieces = Sequence[tuple[int, int]]
 
@@ -55,12 +58,13 @@ def finish_check(proof: PieceProof, store: CityStore, pieces: Pieces) -> CheckRe
     _read_all_columns(store)
     x0, y0, x1, y1 = frame_units(store)
     frame_area, rim_length = (x1 - x0) * (y1 - y0), 2 * (x1 - x0 + y1 - y0)
-    on_rim, length = _rim_edges(proof, store)
+    on_rim, at_hole, length = _rim_edges(proof, store)
+    holes = _hole_problems(store, int(at_hole.sum()))
     buildings, n_meshed = _building_problems(proof, store)
     problems = [
         *_flaw_problems(proof, store),
-        *_edge_problems(proof, store, on_rim, pieces),
-        *_area_problems(proof, frame_area),
+        *_edge_problems(proof, store, on_rim, at_hole=at_hole, pieces=pieces),
+        *(holes or _area_problems(proof, frame_area)),
         *buildings,
         *_range_problems(store),
     ]
@@ -89,19 +93,41 @@ def _read_all_columns(store: CityStore) -> None:
             read_table(store, name, start=start, stop=min(start + TABLE_CHUNK_ROWS, store.n_buildings))
 
 
-def _rim_edges(proof: PieceProof, store: CityStore) -> tuple[Bool, int]:
-    """Return which boundary edges may be there, and their length in plan in mesh units."""
+def _rim_edges(proof: PieceProof, store: CityStore) -> tuple[Bool, Bool, int]:
+    """Return which boundary edges may be there, those of them around holes, and the length in plan of all others."""
     plan, _ = to_plan(read_vertices(store, proof.vertices), store)
     start, stop = (plan[proof.edges[:, end]] for end in (0, 1))
     on_rim = _may_be_open(start, stop, store)
-    return on_rim, int(np.abs(stop[on_rim] - start[on_rim]).sum())
+    on_frame = on_rim & along_frame(start, stop, frame_units(store))
+    return on_rim, on_rim & ~on_frame, int(np.abs(stop[on_frame] - start[on_frame]).sum())
 
 
 def _may_be_open(start: Int64, stop: Int64, store: CityStore) -> Bool:
-    """Return which edges, given by their ends in plan, run along the frame of an open mesh."""
+    """Return which edges, given by their ends in plan, run along the frame of an open mesh, or around its holes."""
     if is_solid(store):
         return np.zeros(len(start), np.bool_)
-    return along_frame(start, stop, frame_units(store))
+    found = along_frame(start, stop, frame_units(store))
+    for x0, y0, x1, y1 in hole_boxes(store):
+        for_both = [(p >= (x0, y0)) & (p <= (x1, y1)) for p in (start, stop)]
+        found |= np.concatenate(for_both, axis=1).all(axis=1)
+    return found
+
+
+def _hole_problems(store: CityStore, n_edges: int) -> list[Problem]:
+    """Return the tiles that are missing, and whether the edges around them are as many as were proved."""
+    holes = store.attributes.get("holes") or []
+    places = []
+    for hole in holes:
+        x0, y0, x1, y1 = hole["bounds"]
+        lost = f"{hole['buildings']} buildings missing with it; {hole['cause']}"
+        note = f"x {x0:.1f} to {x1:.1f} m, y {y0:.1f} to {y1:.1f} m; {lost}"
+        places.append(Place(tile=hole["tile"], note=note))
+    problems = [Problem("hole where a tile failed", len(places), tuple(places[:KEPT_PLACES]))] if places else []
+    proved = store.attributes.get("hole_rim_edges", 0)
+    if holes and n_edges != proved:
+        place = Place(note=f"{n_edges} edges of one face, {proved} when it was built")
+        problems.append(Problem("rim of a hole that is not as it was built", 1, (place,)))
+    return problems
 
 
 def _are_rim(edges: Int64, store: CityStore) -> Bool:
@@ -112,16 +138,23 @@ def _are_rim(edges: Int64, store: CityStore) -> Bool:
     return _may_be_open(start, stop, store)
 
 
-def _edge_problems(proof: PieceProof, store: CityStore, on_rim: Bool, pieces: Pieces) -> list[Problem]:
-    """Return what is wrong with edges and vertices, found again among all faces."""
+def _edge_problems(
+    proof: PieceProof, store: CityStore, on_rim: Bool, *, at_hole: Bool, pieces: Pieces
+) -> list[Problem]:
+    """Return what is wrong with edges and vertices, found again among all faces.
+
+    What is left of the mesh may meet itself in a vertex at a hole: that belongs to the hole.
+    """
     suspects, count = find_suspects(proof, store.n_vertices, on_rim)
     if not len(suspects):
         return []
     findings = diagnose(suspects, *_faces_at(suspects, store, pieces), on_rim=lambda edges: _are_rim(edges, store))
     truncated = count > KEPT_SUSPECTS
     by_kind: dict[str, list[Finding]] = defaultdict(list)
+    around = set(proof.vertices[proof.edges[at_hole]].ravel().tolist())
     for finding in findings:
-        by_kind[str(finding.fault)].append(finding)
+        if finding.fault != Fault.NON_MANIFOLD_VERTEX or finding.vertices[0] not in around:
+            by_kind[str(finding.fault)].append(finding)
     if not findings:  # cannot be, unless a proof is at odds with its faces
         place = Place(note=f"vertices {suspects[:KEPT_PLACES].tolist()}")
         return [Problem("vertex whose faces could not be proved", len(suspects), (place,))]
@@ -172,6 +205,9 @@ def _building_problems(proof: PieceProof, store: CityStore) -> tuple[list[Proble
         meshed = np.array([word in MESHED_WORDS for word in status], np.bool_)
         n_meshed += int(meshed.sum())
         area, found = read_table(store, "area", start=start, stop=stop), _roof_areas(proof, start, stop)
+        if store.attributes.get("holes"):  # of a large cluster, a part may be there
+            reasons = read_table(store, "reason", start=start, stop=stop).tolist()
+            found[[reason.startswith(_LOST) for reason in reasons]] = np.nan
         for kind, wrong in _wrong_buildings(meshed, area, found).items():
             counts[kind] += int(wrong.sum())
             for k in np.flatnonzero(wrong)[: KEPT_PLACES - len(places[kind])].tolist():

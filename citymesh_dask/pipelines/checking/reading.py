@@ -23,8 +23,9 @@ Indices = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 
 def is_solid(store: CityStore) -> bool:
-    """Return whether the mesh of a store is a closed solid."""
-    return bool(store.attributes.get("options", {}).get("solid", False))
+    """Return whether the mesh of a store must be a closed solid; one with holes was not closed."""
+    wanted = store.attributes.get("options", {}).get("solid", False)
+    return bool(wanted and not store.attributes.get("holes"))
 
 
 def read_faces(store: CityStore, start: int, stop: int) -> tuple[Indices, Int32, Int32]:
@@ -99,6 +100,13 @@ def frame_units(store: CityStore) -> Box:
     x0, y0, x1, y1 = _bounds(store)
     x, y = math.floor(x0), math.floor(y0)
     return _units(x0 - x), _units(y0 - y), _units(x1 - x), _units(y1 - y)
+
+
+def hole_boxes(store: CityStore) -> list[Box]:
+    """Return the boxes that the rims of holes lie in, in the units of `frame_units`."""
+    x, y = (math.floor(value) for value in _bounds(store)[:2])
+    reaches = [hole["reach"] for hole in store.attributes.get("holes") or [] if hole["reach"]]
+    return [(_units(x0 - x), _units(y0 - y), _units(x1 - x), _units(y1 - y)) for x0, y0, x1, y1 in reaches]
 
 
 def _bounds(store: CityStore) -> list[float]:

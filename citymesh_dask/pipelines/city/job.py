@@ -8,14 +8,25 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import numpy as np
+
+from ...formats.crs import authority_code
 from ...geometry.terrain.terrain import TerrainLattice
 from ...options import CityOptions
+from ...store.partial import describe_tiles
 from ...store.scratch import Scratch
-from ...tiles import Domain, Tiling
+from ...store.trace import Question, active_trace, digest_of, note_value, qualified_name
+from ...store.watched import look_up, watched
+from ...tiles import Box, Domain, Tiling
 from .inputs.survey import Survey
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 POINTS_PER_RANGE = 2_000_000
 PARTS_PER_PACK = 1000
@@ -103,9 +114,17 @@ class CityJob:
         """Pieces in which per-building arrays are kept."""
         return -(-self.n_rows // ROWS_PER_RANGE)
 
+    def tile_box(self, index: int) -> Box:
+        """Return the box of one tile, mesh units; a task that calls this depends on no other tile's."""
+        return _tile_box(self, index)
+
     def row_range(self, index: int) -> tuple[int, int]:
         """Return the first and the past-the-end row of a piece of the building table."""
-        return index * ROWS_PER_RANGE, min((index + 1) * ROWS_PER_RANGE, self.n_rows)
+        return _row_range(self, index)
+
+    def ranges_of_rows(self, start: int, stop: int) -> tuple[tuple[int, int, int], ...]:
+        """Return the footprint ranges that hold rows ``start:stop``: number, first and past-the-end feature in it."""
+        return _ranges_of_rows(self, start, stop)
 
 
 def job_file(scratch: Path) -> Path:
@@ -119,16 +138,141 @@ def save_job(job: CityJob) -> str:
     temporary = path.with_suffix(f".{os.getpid()}.partial")
     temporary.write_bytes(pickle.dumps(job))
     temporary.replace(path)
+    _describe(job)
     return str(path)
 
 
+def _describe(job: CityJob) -> None:
+    """Tell those who look at the finished tiles what they are pieces of."""
+    boxes = job.tiling.boxes
+    out = Path(job.out)
+    describe_tiles(
+        job.scratch.root,
+        out=job.out,
+        partial=out.with_name(f".{out.name}.partial"),
+        n_tiles=job.n_tiles,
+        retired=np.flatnonzero((boxes[:, :2] >= boxes[:, 2:]).any(axis=1)).tolist(),
+        attributes={
+            "n_buildings": job.n_rows,
+            "bounds": list(job.domain.bounds),
+            "crs": {"authority": authority_code(job.crs), "wkt": job.crs},
+            "options": asdict(job.options),
+        },
+    )
+
+
+_held: dict[str, CityJob] = {}
+"""Jobs of this process that are kept in memory, by the name that stands for their path."""
+
+
+def hold_job(job: CityJob) -> str:
+    """Keep a job in memory, and return what its tasks get for a path."""
+    name = str(job_file(job.scratch.root))
+    _held[name] = job
+    return name
+
+
+def release_job(name: str) -> None:
+    """Forget a job that was kept in memory."""
+    _held.pop(name, None)
+
+
+def change_job(job: CityJob) -> str:
+    """Keep a job in place of an earlier state of it, where that is kept."""
+    return hold_job(job) if str(job_file(job.scratch.root)) in _held else save_job(job)
+
+
 def load_job(path: str) -> CityJob:
-    """Return the job kept at a path; read once per process."""
-    return _load_job(path, Path(path).stat().st_mtime_ns)
+    """Return the job kept at a path, read once per process; it tells the trace of the task what is looked at."""
+    if path in _held:
+        return _held[path]
+    return _load_job(path, _stamp(path))
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Return what tells a job from one that was kept at the same path before."""
+    stat = Path(path).stat()
+    return stat.st_mtime_ns, stat.st_ino
 
 
 @functools.lru_cache(maxsize=4)
-def _load_job(path: str, modified: int) -> CityJob:
+def _load_job(path: str, modified: tuple[int, int]) -> CityJob:
     del modified  # part of the cache key: another job may come to the same path
     job: CityJob = pickle.loads(Path(path).read_bytes())  # our own file in a private folder
-    return job
+    digests: dict[str, str] = {}
+
+    def tell(name: str, value: Any) -> None:
+        if active_trace() is not None:
+            if name not in digests:
+                digests[name] = digest_of(value)
+            note_value(name, digests[name], again=_VALUE_DIGEST)
+
+    return watched(job, tell, silent=_PLACES)
+
+
+def plain_job(job: CityJob) -> CityJob:
+    """Return a job that tells nobody what is looked at."""
+    return job if type(job) is CityJob else pickle.loads(pickle.dumps(job))
+
+
+def value_digest(folder: Path, path: str) -> str:
+    """Return the digest of a value of the job in the folder of a run, by the path that was told; "" for none."""
+    file = job_file(folder)
+    return _value_digest(str(file), _stamp(str(file)), path)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _value_digest(file: str, modified: tuple[int, int], path: str) -> str:
+    try:
+        return digest_of(look_up(_load_job(file, modified), path))
+    except LookupError:
+        return ""
+
+
+_VALUE_DIGEST = qualified_name(value_digest)
+_PLACES = frozenset(("scratch", "out"))
+"""Fields that say where things are: nothing in them depends on it."""
+
+
+class _Asked(Protocol):
+    def __call__(self, function: Callable[Concatenate[CityJob, P], T]) -> Question[CityJob, P, T]: ...
+
+
+def asked(digest: Callable[[Any], str] = digest_of) -> _Asked:
+    """Return a decorator: of what a function of the job and numbers reads, a task depends on the answer alone.
+
+    Parameters
+    ----------
+    digest : callable
+        Returns the digest of an answer that `digest_of` does not understand.
+    """
+
+    def decorate(function: Callable[Concatenate[CityJob, P], T]) -> Question[CityJob, P, T]:
+        return Question(function, _job_of, digest)
+
+    return decorate
+
+
+def _job_of(folder: Path) -> CityJob:
+    return load_job(str(job_file(folder)))
+
+
+@asked()
+def _tile_box(job: CityJob, index: int) -> Box:
+    x0, y0, x1, y1 = (int(value) for value in job.tiling.boxes[index])
+    return (x0, y0, x1, y1)
+
+
+@asked()
+def _row_range(job: CityJob, index: int) -> tuple[int, int]:
+    return index * ROWS_PER_RANGE, min((index + 1) * ROWS_PER_RANGE, job.n_rows)
+
+
+@asked()
+def _ranges_of_rows(job: CityJob, start: int, stop: int) -> tuple[tuple[int, int, int], ...]:
+    found = []
+    for index, part in enumerate(job.footprint_ranges):
+        low, high = max(part.first_row, start), min(part.first_row + part.stop - part.start, stop)
+        if low < high:
+            found.append((index, low - part.first_row, high - part.first_row))
+    return tuple(found)

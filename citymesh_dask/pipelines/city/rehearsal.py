@@ -1,20 +1,15 @@
-"""A rehearsal on one house: the kernels are compiled side by side before they are needed.
+"""A rehearsal on one house: calls every kernel once, so that numba compiles it and keeps it on disk.
 
-numba compiles a kernel where it is first called and keeps it on disk. Without this, every worker
-would compile all of them; with it, each compiles some, the longest first, and finds the others' on disk.
-What comes after the run, the check and the picture, is rehearsed too: it is one process that does them.
-Kernels that are on disk already are loaded, which the tasks would do otherwise. No file of the run is
-read or written.
+``python -m citymesh_dask.pipelines.city.rehearsal INDEX STAMP`` does one of `REHEARSALS` in a process of its own,
+which takes the memory of compiling with it when it ends, and leaves a stamp; who begins it is `compiling`.
+What comes after the run, the check and the picture, is rehearsed too. No file of the run is read or written.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,11 +20,12 @@ from ...geometry.cleaning.linking import link_parts
 from ...geometry.cleaning.simplifying import doubled_areas, simplify_parts
 from ...geometry.drawing.camera import View
 from ...geometry.drawing.drawing import Canvas
+from ...geometry.drawing.overview import OverviewGrid, sum_up
 from ...geometry.grouping import group_labels
 from ...geometry.joining.boundary import close_rim, merge_boundaries
 from ...geometry.meshing.extrusion import extrude_tile
 from ...geometry.meshing.mending import mend_triangles
-from ...geometry.meshing.meshing import mesh_constraints
+from ...geometry.meshing.meshing import PlanarMesh, mesh_constraints
 from ...geometry.outline_groups import boxes_meet
 from ...geometry.part_sets import part_boxes
 from ...geometry.pieces.domain_frame import subdivide_frame
@@ -44,37 +40,12 @@ from ...geometry.terrain.roofs import points_in_parts
 from ...geometry.terrain.terrain import HeightField, TerrainLattice
 from ...outlines import GROUND, Constraints, Int64, Outlines, Parts, Pieces
 from ...tiles import OUTLINE_UNITS, Domain
-from .ending.assembly import renumber
-from .tiles.meshes import tile_boundary
 
 _DOMAIN = Domain.from_bounds((0.0, 0.0, 60.0, 40.0))
 _FRAME = np.array(_DOMAIN.frame, np.int64)
 _CORNERS = np.array([[10, 10], [20, 10], [20, 20], [10, 20]], np.int64) * OUTLINE_UNITS
 _TOLERANCE = 256
 _GROUND_SIZE, _BUILDING_SIZE = 10.0, 5.0
-_ONE_AT_A_TIME = threading.Lock()
-"""Threads would take turns anyway: numba compiles one kernel at a time."""
-
-
-def compile_kernels(job_path: str, index: int) -> dict[str, Any]:
-    """Rehearse one of `REHEARSALS`; writes nothing."""
-    del job_path  # the same for every job
-    start = time.perf_counter()
-    with _rare_collections():
-        REHEARSALS[index]()
-    return {"seconds": time.perf_counter() - start}
-
-
-@contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let the garbage collector run rarely: compiling makes so many objects that it takes a tenth of the time."""
-    with _ONE_AT_A_TIME:
-        before = gc.get_threshold()
-        gc.set_threshold(200_000, 20, 100)
-        try:
-            yield
-        finally:
-            gc.set_threshold(*before)
 
 
 def _rehearse_graphs() -> None:
@@ -99,17 +70,26 @@ def _rehearse_chamfers() -> None:
 
 
 def _rehearse_meshing() -> None:
-    """Mesh one half of the domain, and add its boundary to nothing."""
+    """Mesh one half of the domain in the plane."""
+    _planar(_constraints())
+
+
+def _rehearse_extrusion() -> None:
+    """Extrude what was meshed, and add its boundary to nothing."""
+    # here, because no other rehearsal needs the libraries that come with them, 20 MB of each process
+    from .ending.assembly import building_of, renumber
+    from .tiles.meshes import tile_boundary
+
     constraints = _constraints()
-    if constraints is None:
-        return
-    planar = mesh_constraints(constraints, ground_size=_GROUND_SIZE, building_size=_BUILDING_SIZE, min_angle=25.0)
+    planar = _planar(constraints)
     levels = np.full(len(constraints.rows), 100_000, np.int32)
     surface = extrude_tile(planar, constraints, levels=levels, n_rows=1, terrain=_level_terrain(), origin=(0, 0))
     merged = merge_boundaries([tile_boundary(surface.mesh, surface.edges, tile=0, origin=(0, 0))])
     close_rim(merged.boundary, _DOMAIN.mesh_frame)
-    faces = surface.mesh.faces
+    faces, markers = surface.mesh.faces, surface.mesh.markers
     renumber(faces, np.empty_like(faces), 0, len(surface.mesh.vertices), np.empty(0, np.int32))
+    building_of(markers, 1)
+    sum_up(OverviewGrid.over(_DOMAIN.bounds, 8), surface.mesh.vertices, faces=faces, markers=markers, n_rows=1)
 
 
 def _rehearse_grouping() -> None:
@@ -156,10 +136,8 @@ REHEARSALS: tuple[Callable[[], None], ...] = (
     _rehearse_grouping,
     _rehearse_results,
     _rehearse_heights,
+    _rehearse_extrusion,
 )
-NEEDS: tuple[tuple[int, ...], ...] = ((), (), (), (1,), (0,), (0,), (0,))
-"""For each, those that come before it: meshing finds the kernels of constraints on disk, and the short ones wait
-for the longest, whose kernels they share: Dask begins equal tasks in an order of its own."""
 
 
 def _two_houses() -> Parts:
@@ -182,18 +160,40 @@ def _house_pieces() -> Pieces:
     return subdivide(_house(), nothing, frame=frame, ground_size=_GROUND_SIZE, building_size=_BUILDING_SIZE)
 
 
-def _constraints() -> Constraints | None:
+def _constraints() -> Constraints:
     """Return what the western half of the domain must respect."""
     walls = _CORNERS[[[0, 1], [1, 2], [2, 3], [3, 0]]].reshape(-1, 4)
     frame = subdivide_frame(_DOMAIN.frame, walls, ground_size=_GROUND_SIZE)
     x0, y0, x1, y1 = _DOMAIN.mesh_frame
     pieces = join_pieces([_house_pieces(), frame])
     west = (x0, y0, (x0 + x1) // 2, y1)
-    return tile_constraints(
+    found = tile_constraints(
         pieces, west, frame=_DOMAIN.mesh_frame, ground_size=_GROUND_SIZE, building_size=_BUILDING_SIZE
     )
+    if found is None:
+        raise RuntimeError("the stage of the rehearsal is empty")
+    return found
+
+
+def _planar(constraints: Constraints) -> PlanarMesh:
+    return mesh_constraints(constraints, ground_size=_GROUND_SIZE, building_size=_BUILDING_SIZE, min_angle=25.0)
 
 
 def _level_terrain() -> HeightField:
     lattice = TerrainLattice.over_domain(_DOMAIN, 1.0)
     return HeightField(np.zeros((lattice.rows, lattice.cols), np.int32), 0, 0, lattice)
+
+
+def main() -> None:
+    """Do the rehearsal that the command line names; leave a stamp that tells what is compiled."""
+    from .compiling import free_of_limits, stop_with_parent, write_stamp
+
+    stop_with_parent()
+    free_of_limits()
+    gc.set_threshold(200_000, 20, 100)  # compiling makes so many objects that collecting takes a tenth of the time
+    REHEARSALS[int(sys.argv[1])]()
+    write_stamp(sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from ....engine.tree import tree_levels
-from ....geometry.joining.numbering import owned_ranks, owned_tail, owner_tiles, tail_ids, tail_rows, vertex_offsets
+from ....geometry.joining.numbering import vertex_offsets
 from ....outlines import Int32, Int64
 from ....store.chunks import Array
 from ....store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
+from ....store.memory_scratch import MemoryScratch
 from ....store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
-from ....store.scratch import Scratch
+from ....store.trace import unnoticed
 from ..job import CityJob, load_job
-from ..tiles.meshes import boundary_name, seam_name
-from .closing import RIM_SEAMS
+from ..tiles.meshes import boundary_name
+from .tails import TileTails
 
 NUMBERING = "numbering"
 
@@ -45,9 +44,10 @@ class Numbering:
 
 
 def partial_store(job: CityJob) -> Path:
-    """Return where the store is built: beside its final name."""
+    """Return where the store is built: beside its final name, and where no other kind of run goes on."""
     out = Path(job.out)
-    return out.with_name(f".{out.name}.partial")
+    kind = ".memory" if isinstance(job.scratch, MemoryScratch) else ""
+    return out.with_name(f".{out.name}{kind}.partial")
 
 
 def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:
@@ -57,7 +57,8 @@ def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:
     tiles = range(job.n_tiles)
     sizes = [_tile_sizes(job, tile) for tile in tiles]
     n_interior = np.array([interior for interior, _ in sizes], np.int64)
-    owned = np.array([owned_tail(tile, _tail_rows(job, tile)).sum() for tile in tiles], np.int64)
+    tails = TileTails(job)
+    owned = np.array([tails.owned(tile).sum() for tile in tiles], np.int64)
     offsets = vertex_offsets(n_interior, owned)
     faces = np.concatenate([[0], np.cumsum([count for _, count in sizes])]).astype(np.int64)
     job.scratch.write(NUMBERING, {"offsets": offsets, "faces": faces, "n_interior": n_interior})
@@ -72,27 +73,6 @@ def _tile_sizes(job: CityJob, tile: int) -> tuple[int, int]:
     return job.scratch.length(name, "vertices") - tail, job.scratch.length(name, "faces")
 
 
-def _tail_rows(job: CityJob, tile: int) -> Int32:
-    """Return the seam rows of a tile from all nodes above it and from the rim."""
-    names, node = [], tile
-    levels = len(tree_levels(len(job.tiling), job.fan_in)) if tile < len(job.tiling) else 0
-    for level in range(1, levels + 1):
-        node //= job.fan_in
-        names.append(seam_name(level, node))
-    return tail_rows(tile, [_seams(job, name) for name in (*names, RIM_SEAMS)])
-
-
-def _seams(job: CityJob, name: str) -> Int32:
-    # the time is part of the key: another run may use the same folder
-    return _cached_seams(job.scratch, name, job.scratch.modified(name))
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_seams(scratch: Scratch, name: str, modified: int) -> Int32:
-    del modified
-    return scratch.read(name, "seams")
-
-
 def assemble(job_path: str, n_tasks: int, index: int) -> dict[str, Any]:
     """Write a run of output chunks of the final mesh arrays.
 
@@ -103,12 +83,12 @@ def assemble(job_path: str, n_tasks: int, index: int) -> dict[str, Any]:
     numbering = read_numbering(job)
     n_face_chunks = -(-int(numbering.faces[-1]) // FACE_CHUNK_ROWS)
     total = n_face_chunks + -(-int(numbering.offsets[-1]) // VERTEX_CHUNK_ROWS)
-    written = 0
+    tails, written = TileTails(job, keep=True), 0
     for chunk in range(index * total // n_tasks, (index + 1) * total // n_tasks):
         if chunk < n_face_chunks:
-            written += write_faces(job, numbering, chunk)
+            written += write_faces(job, numbering, chunk, tails=tails)
         else:
-            written += write_vertices(job, numbering, chunk - n_face_chunks)
+            written += write_vertices(job, numbering, chunk - n_face_chunks, tails=tails)
     return {"bytes": written}
 
 
@@ -117,7 +97,7 @@ def read_numbering(job: CityJob) -> Numbering:
     return Numbering(*(job.scratch.read(NUMBERING, name) for name in ("offsets", "faces", "n_interior")))
 
 
-def write_faces(job: CityJob, numbering: Numbering, chunk: int) -> int:
+def write_faces(job: CityJob, numbering: Numbering, chunk: int, *, tails: TileTails) -> int:
     """Write one chunk of faces, markers and building; return the bytes."""
     start = chunk * FACE_CHUNK_ROWS
     stop = min(start + FACE_CHUNK_ROWS, int(numbering.faces[-1]))
@@ -126,17 +106,17 @@ def write_faces(job: CityJob, numbering: Numbering, chunk: int) -> int:
     for tile, low, high in tiles_of(numbering.faces, start, stop):
         first = int(numbering.faces[tile])
         rows = slice(low - start, high - start)
-        local = job.scratch.read(f"tiles/{tile:05d}", "faces", (low - first, high - first))
-        ids = _tail_ids(job, numbering, tile).astype(faces.dtype)
+        local = _tile_rows(job, tile, "faces", rows=(low - first, high - first))
+        ids = tails.ids(tile, offsets=numbering.offsets, n_interior=numbering.n_interior).astype(faces.dtype)
         renumber(local, faces[rows], int(numbering.offsets[tile]), int(numbering.n_interior[tile]), ids)
-        markers[rows] = job.scratch.read(f"tiles/{tile:05d}", "markers", (low - first, high - first))
+        markers[rows] = _tile_rows(job, tile, "markers", rows=(low - first, high - first))
     building = building_of(markers, job.n_rows)
     path = partial_store(job)
     columns: dict[str, Array] = {"faces": faces, "markers": markers, "building": building}
     return sum(write_mesh_chunk(path, name, chunk, rows) for name, rows in columns.items())
 
 
-def write_vertices(job: CityJob, numbering: Numbering, chunk: int) -> int:
+def write_vertices(job: CityJob, numbering: Numbering, chunk: int, *, tails: TileTails) -> int:
     """Write one chunk of vertices; return the bytes."""
     start = chunk * VERTEX_CHUNK_ROWS
     stop = min(start + VERTEX_CHUNK_ROWS, int(numbering.offsets[-1]))
@@ -144,11 +124,10 @@ def write_vertices(job: CityJob, numbering: Numbering, chunk: int) -> int:
     for tile, low, high in tiles_of(numbering.offsets, start, stop):
         first, interior = int(numbering.offsets[tile]), int(numbering.n_interior[tile])
         low_index, high_index = low - first, high - first
-        name = f"tiles/{tile:05d}"
-        inner = job.scratch.read(name, "vertices", (low_index, min(high_index, interior)))
+        inner = _tile_rows(job, tile, "vertices", rows=(low_index, min(high_index, interior)))
         rows = [inner] if low_index < interior else []
         if high_index > interior:
-            tail = job.scratch.read(name, "vertices", (interior, None))[owned_tail(tile, _tail_rows(job, tile))]
+            tail = _tile_rows(job, tile, "vertices", rows=(interior, None))[tails.owned(tile)]
             rows.append(tail[max(low_index - interior, 0) : high_index - interior])
         vertices[low - start : high - start] = np.concatenate(rows)
     return write_mesh_chunk(partial_store(job), "vertices", chunk, vertices)
@@ -170,10 +149,17 @@ def tiles_of(offsets: Int64, start: int, stop: int) -> list[tuple[int, int, int]
     return found
 
 
-def _tail_ids(job: CityJob, numbering: Numbering, tile: int) -> Int64:
-    rows = _tail_rows(job, tile)
-    ranks = {owner: owned_ranks(owned_tail(owner, _tail_rows(job, owner))) for owner in owner_tiles(rows)}
-    return tail_ids(rows, offsets=numbering.offsets, n_interior=numbering.n_interior, ranks=ranks)
+def tail_ids_of(job: CityJob, numbering: Numbering, tile: int) -> Int64:
+    """Return the global numbers of the vertices on the boundary of a tile, in the order of the tile."""
+    return TileTails(job).ids(tile, offsets=numbering.offsets, n_interior=numbering.n_interior)
+
+
+def _tile_rows(job: CityJob, tile: int, array: str, *, rows: tuple[int, int | None]) -> Array:
+    """Read rows of a tile; what counts as read is the tile, whose digest is known without a look at the rows."""
+    name = f"tiles/{tile:05d}"
+    job.scratch.digest(name)
+    with unnoticed():
+        return job.scratch.read(name, array, rows)
 
 
 @njit(cache=True, nogil=True)
@@ -207,4 +193,13 @@ def building_of(markers: Int32, n_rows: int) -> Int32:
     >>> building_of(np.array([-2, 0, 1, 2, 3, -3], dtype=np.int32), 2).tolist()
     [-1, 0, 1, 0, 1, -1]
     """
-    return np.where(markers < 0, -1, markers % max(n_rows, 1)).astype(np.int32)
+    building = np.empty(len(markers), np.int32)
+    _fill_building(markers, n_rows, building)
+    return building
+
+
+@njit(cache=True, nogil=True)
+def _fill_building(markers: Int32, n_rows: int, out: Int32) -> None:
+    for face in range(len(markers)):
+        marker = markers[face]
+        out[face] = -1 if marker < 0 else (marker if marker < n_rows else marker - n_rows)

@@ -18,6 +18,7 @@ from ....formats.crs import authority_code
 from ....store.city_store import require_whole, write_arrays, write_attributes
 from ....tiles import MESH_UNITS
 from ..job import CityJob
+from ..resume import keep_for_later, old_name
 from .assembly import partial_store, read_numbering
 
 PACKAGES = (
@@ -31,6 +32,19 @@ PACKAGES = (
     "pythoncdt",
     "shapely",
     "laspy",
+)
+RESULT_PACKAGES = (
+    "citymesh_dask",
+    "numpy",
+    "numba",
+    "numcodecs",
+    "pythoncdt",
+    "shapely",
+    "pyproj",
+    "pyogrio",
+    "rasterio",
+    "laspy",
+    "lazrs",
 )
 
 
@@ -63,7 +77,10 @@ def certificate(job: CityJob, receipts: Mapping[str, Receipt]) -> dict[str, Any]
         "mesh_area": doubled / 2 / MESH_UNITS**2,
         "area_exact": doubled == wanted,
     }
-    if n_defects or inverted or doubled != wanted or number["rim_length"] != number["frame_length"]:
+    whole = doubled == wanted and number["rim_length"] == number["frame_length"]
+    if "missing" in number:
+        whole = _holds_around(number["missing"], doubled, wanted, number)
+    if n_defects or inverted or not whole:
         places = "; ".join(f"{d['fault']} edge at {_place(d['at'])} (tiles {d['tiles']})" for d in defects[:5])
         raise CheckError(
             "the finished mesh",
@@ -72,6 +89,20 @@ def certificate(job: CityJob, receipts: Mapping[str, Receipt]) -> dict[str, Any]
             "this is a defect of citymesh_dask: please report it with this message and, if possible, the inputs",
         )
     return proof
+
+
+def _holds_around(missing: Mapping[str, Any], doubled: int, wanted: int, number: Mapping[str, Any]) -> bool:
+    """Whether what is missing, area and rim, is all that the mesh lacks; believed where that was not computed."""
+    if not missing["exact"]:
+        return doubled <= wanted and number["rim_length"] <= number["frame_length"]
+    rim = number["rim_length"] + missing["frame_length"]
+    return doubled + int(missing["doubled_area"]) == wanted and rim == int(number["frame_length"])
+
+
+def find_holes(receipts: Mapping[str, Receipt]) -> list[dict[str, Any]]:
+    """Return the tiles that the mesh does without: ``tile``, ``bounds``, ``cause``, ``buildings`` and more."""
+    holes = [dict(receipt.facts["missing_tile"]) for receipt in receipts.values() if "missing_tile" in receipt.facts]
+    return sorted(holes, key=lambda hole: int(hole["tile"]))
 
 
 def _place(at: Sequence[float]) -> str:
@@ -101,7 +132,7 @@ def seal_store(
     job: CityJob, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]], fingerprint: str
 ) -> dict[str, Any]:
     """Write tiles and attributes of the store and give it its final name; return the attributes."""
-    proof = certificate(job, receipts)
+    proof, holes = certificate(job, receipts), find_holes(receipts)
     path = partial_store(job)
     try:
         require_whole(path)
@@ -120,8 +151,11 @@ def seal_store(
         "software": software_versions(),
         "terrain": receipts["fill_top-0000"].facts,
         "certificate": proof,
+        "holes": holes,
+        "hole_rim_edges": receipts["close_mesh-0000"].facts["missing"]["rim_edges"] if holes else 0,
         "quality": quality_totals(receipts),
     }
+    keep_for_later(job.scratch.root, path)
     write_attributes(path, attributes)
     publish(path, Path(job.out))
     return attributes
@@ -141,7 +175,7 @@ def _write_tiles(job: CityJob, path: Path) -> None:
 
 def publish(partial: Path, out: Path) -> None:
     """Give a finished store its name; an older store of that name goes only then."""
-    old = out.with_name(f".{out.name}.old")
+    old = old_name(out)
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
         out.rename(old)
@@ -149,10 +183,17 @@ def publish(partial: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def software_versions() -> dict[str, str]:
+def result_versions() -> dict[str, str]:
+    """Return the versions that the last bit of a result may depend on, kernels and formats: not those of schedulers."""
+    versions = software_versions(RESULT_PACKAGES)
+    del versions["python"]
+    return versions
+
+
+def software_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the versions that a result may depend on."""
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ from ....facts import QualityFacts, RunFacts, StageFacts
 from ....formats.crs import TALL_MEDIAN
 from ....options import CityOptions
 from ..job import CityJob
-from .finish import certificate, quality_totals, software_versions
+from .finish import certificate, find_holes, quality_totals, software_versions
 from .table import MOST_EXAMPLES
 
 
@@ -52,6 +52,8 @@ def run_facts(
         stages=tuple(stage_facts(stage, receipts, begun) for stage in plan.stages),
         outcomes=outcomes,
         reasons=tuple(entry for entry in reasons if entry["reason"]),
+        holes=tuple(map(describe_hole, find_holes(receipts))),
+        splits=split_facts(job),
         warnings=(*job.survey.notes, *late_notes(job.options, receipts)),
         n_vertices=number["vertices"],
         n_faces=number["faces"],
@@ -70,8 +72,25 @@ def run_facts(
         peak_memory=max((receipt.peak_bytes for receipt in receipts.values()), default=0),
         allowed_memory=plan.allowed_bytes,
         workers=plan.n_workers,
+        worker_names=tuple(sorted({r.worker for r in receipts.values() if r.worker and not r.reused})),
         versions=software_versions(),
     )
+
+
+def describe_hole(hole: Mapping[str, Any]) -> str:
+    """Return a tile that is missing as one line."""
+    x0, y0, x1, y1 = hole["bounds"]
+    lost = f"{hole['buildings']:,} building{'s'[: hole['buildings'] != 1]} missing with it"
+    return f"tile {hole['tile']}, x {x0:.1f} to {x1:.1f} m, y {y0:.1f} to {y1:.1f} m: {hole['cause']}; {lost}"
+
+
+def split_facts(job: CityJob) -> tuple[dict[str, Any], ...]:
+    """Return the tiles that were split, each with those that do its work."""
+    tiling = job.tiling
+    parts: dict[int, list[int]] = {}
+    for tile in range(tiling.n_positions, len(tiling)):
+        parts.setdefault(tiling.parents[tile - tiling.n_positions], []).append(tile)
+    return tuple({"tile": tile, "parts": some} for tile, some in sorted(parts.items()))
 
 
 def late_notes(options: CityOptions, receipts: Mapping[str, Receipt]) -> list[str]:
@@ -133,7 +152,7 @@ def stage_facts(stage: Stage, receipts: Mapping[str, Receipt], begun: float) -> 
         peak_memory=max((r.peak_bytes for r in found), default=0),
         projected=RESERVED_BYTES + stage.projected_bytes if stage.projected_bytes else 0,
         bytes_written=sum(int(r.facts.get("bytes", 0)) for r in found),
-        reused=sum(r.started < begun for r in found),
+        reused=sum(r.reused for r in found),
     )
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ....outcomes import is_skipped, reasons, status_words
+from ....outcomes import Outcome, is_skipped, reasons, status_words
 from ....store.chunks import Array
 from ....store.city_store import TEXT, create_table, write_table_chunk
 from ....store.schema import TABLE_CHUNK_ROWS
 from ..job import ROWS_PER_RANGE, CityJob, load_job
 from ..outlines.footprints import kept_columns, read_kept_columns
 from ..tiles.levels import LEVEL_COLUMNS
+from ..tiles.skipping import skipped_name
 from .assembly import partial_store
 
 HEIGHT_SOURCES = ("none", "attribute", "points", "surface raster", "building-height raster", "default height")
@@ -53,13 +54,22 @@ def write_table_head(job_path: str, index: int = 0) -> dict[str, Any]:
     return {"columns": len(dtypes)}
 
 
-def write_table_rows(job_path: str, index: int) -> dict[str, Any]:
-    """Write chunk ``index`` of all columns; returns the outcomes and their reasons by count."""
+def write_table_rows(job_path: str, skipped: tuple[int, ...], index: int) -> dict[str, Any]:
+    """Write chunk ``index`` of all columns; returns the outcomes and their reasons by count.
+
+    ``skipped`` are the tiles that the mesh does without, and with them their buildings.
+    """
     job = load_job(job_path)
     rows = (index * TABLE_CHUNK_ROWS, min((index + 1) * TABLE_CHUNK_ROWS, job.n_rows))
     levels = {name: _level_rows(job, name, rows) for name in LEVEL_COLUMNS if name not in ("level", "merged_into")}
     outcome = levels.pop("outcome")
+    lost = _lost_rows(job, skipped, rows)
+    outcome[list(lost)] = Outcome.SKIPPED_TILE
+    for name, nothing in (("ground_z", np.nan), ("roof_z", np.nan), ("area", 0.0), ("volume", 0.0)):
+        levels[name][list(lost)] = nothing
     words, why = status_words(outcome), reasons(outcome)
+    for row, cause in lost.items():
+        why[row] = f"{why[row]}: {cause}"
     table: dict[str, Array] = _source_rows(job, rows)
     table["height_source"] = np.array(HEIGHT_SOURCES, dtype=object)[levels.pop("evidence")]
     table["merged_into"] = job.scratch.read(TABLE, "merged_into", rows)
@@ -67,6 +77,16 @@ def write_table_rows(job_path: str, index: int) -> dict[str, Any]:
     written = write_table_chunk(partial_store(job) / "buildings", index, table | levels)
     counts = _count_reasons(words, why, table["id"])
     return {"rows": len(words), "skipped": int(is_skipped(outcome).sum()), "reasons": counts, "bytes": written}
+
+
+def _lost_rows(job: CityJob, tiles: tuple[int, ...], rows: tuple[int, int]) -> dict[int, str]:
+    """Return what went wrong with the tiles of the buildings of a chunk that went missing, by row of the chunk."""
+    causes = {one.tile: one.cause for one in job.tiling.skipped} if tiles else {}
+    lost: dict[int, str] = {}
+    for tile in tiles:
+        found = job.scratch.read(skipped_name(tile), "rows")
+        lost |= dict.fromkeys((found[(found >= rows[0]) & (found < rows[1])] - rows[0]).tolist(), causes[tile])
+    return lost
 
 
 def _level_rows(job: CityJob, name: str, rows: tuple[int, int]) -> Array:
@@ -82,10 +102,8 @@ def _source_rows(job: CityJob, rows: tuple[int, int]) -> dict[str, Array]:
     """Return ``id`` and the attributes of the sources for some rows."""
     columns = job.scratch.attributes(TABLE)["columns"]
     parts = []
-    for index, task in enumerate(job.footprint_ranges):
-        low, high = max(task.first_row, rows[0]), min(task.first_row + task.stop - task.start, rows[1])
-        if low < high:
-            parts.append(read_kept_columns(job, index, columns, rows=(low - task.first_row, high - task.first_row)))
+    for index, low, high in job.ranges_of_rows(*rows):
+        parts.append(read_kept_columns(job, index, columns, rows=(low, high)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....geometry.terrain.histograms import BINS_PER_METRE, Histogram, merge_histograms, percentiles
-from ..job import CityJob, load_job
+from ..job import CityJob, asked, load_job
+from ..outlines.part_index import reach_of_points
 from .samples import points_group, read_histogram, surface_blocks, surface_group
 
 Float64 = npt.NDArray[np.float64]
@@ -23,6 +24,8 @@ Place = tuple[str, str, list[int]]
 
 LEAST_POINTS = 3
 """A building with fewer points on its roof has no height from points."""
+_PREFIXES = {"points": "", "whole": "whole_"}
+"""Points inside the outlines, and inside those that the frame clips before it does: where the former are too few."""
 ROWS_AT_ONCE = 4096
 """Buildings whose histograms are added up together: with dense points they are what this task takes memory for."""
 
@@ -59,6 +62,7 @@ def roof_evidence(job_path: str, index: int) -> dict[str, Any]:
     samples = np.zeros(stop - start, np.int32)
     for kind, code, column, least in (
         ("points", Evidence.POINTS, roof, LEAST_POINTS),
+        ("whole", Evidence.POINTS, roof, LEAST_POINTS),
         ("surface", Evidence.SURFACE, roof, 1),
         ("building_heights", Evidence.BUILDING_HEIGHTS, height, 1),
     ):
@@ -88,17 +92,19 @@ def roof_evidence(job_path: str, index: int) -> dict[str, Any]:
 def attribute_heights(job: CityJob, name: str, *, start: int, stop: int) -> Float64:
     """Return heights from attributes for a range of rows, metres; NaN where there is none."""
     heights = np.full(stop - start, np.nan)
-    for number, part in enumerate(job.footprint_ranges):
-        low, high = max(part.first_row, start), min(part.first_row + part.stop - part.start, stop)
-        if low < high:
-            read = job.scratch.read(f"footprints/{number:05d}", name, (low - part.first_row, high - part.first_row))
-            heights[low - start : high - start] = read
+    place = 0
+    for number, low, high in job.ranges_of_rows(start, stop):
+        heights[place : place + high - low] = job.scratch.read(f"footprints/{number:05d}", name, (low, high))
+        place += high - low
     return np.where(np.isfinite(heights), heights, np.nan)
 
 
+@asked()
 def _histograms(job: CityJob, kind: str, index: int) -> Iterator[Histogram]:
     """Yield the histograms of one kind of evidence, some rows at a time, of the same rows the better one first."""
-    places = _point_places(job, index) if kind == "points" else _surface_places(job, kind, index)
+    if kind == "whole" and reach_of_points(job) == job.domain.frame:
+        return  # nothing is clipped
+    places = _point_places(job, kind, index) if kind in _PREFIXES else _surface_places(job, kind, index)
     start, stop = job.row_range(index)
     for low in range(start, stop, ROWS_AT_ONCE):
         rows = (low, min(low + ROWS_AT_ONCE, stop))
@@ -124,13 +130,13 @@ def _surface_places(job: CityJob, kind: str, index: int) -> list[list[Place]]:
     ]
 
 
-def _point_places(job: CityJob, index: int) -> list[list[Place]]:
+def _point_places(job: CityJob, kind: str, index: int) -> list[list[Place]]:
     """Return where points on roofs are kept: those of roof classes, and of files without any, unclassified ones."""
     facts = [job.scratch.attributes(points_group(k)) for k in range(len(job.point_ranges))]
     classified = {fact["source"] for fact in facts if fact["n_roof"] > 0}
     found = []
     for k, fact in enumerate(facts):
-        name = "roof" if fact["source"] in classified else "open"
+        name = _PREFIXES[kind] + ("roof" if fact["source"] in classified else "open")
         place = fact[f"{name}_ranges"].get(str(index))
         if place is not None:
             found.append((points_group(k), name, place))

@@ -19,8 +19,9 @@ from ....geometry.terrain import filling
 from ....geometry.terrain.cell_sums import block_means
 from ....geometry.terrain.filling import VOID
 from ....geometry.terrain.terrain import HeightField, Span, TerrainLattice
+from ....store.fingerprint import note_input
 from ....tiles import OUTLINE_UNITS
-from ..job import CityJob, load_job
+from ..job import CityJob, asked, load_job
 from .evidence import roof_evidence
 from .samples import footprint_samples_group, points_group, read_cells, surface_blocks
 from .sampling import sample_footprints, sample_points, sample_surface
@@ -43,8 +44,8 @@ def ground_stages(job: CityJob, call: tuple[str]) -> list[Stage]:
 
     footprint_ranges = len(job.footprint_ranges) if attributes_only else 0
     return [
-        stage("sample_points", sample_points, len(job.point_ranges), "read_footprints"),
-        stage("sample_surface", sample_surface, len(surface_blocks(job)), "read_footprints"),
+        stage("sample_points", sample_points, len(job.point_ranges), "index_parts"),
+        stage("sample_surface", sample_surface, len(surface_blocks(job)), "index_parts"),
         stage("sample_footprints", sample_footprints, footprint_ranges, "read_footprints"),
         stage("terrain_cells", terrain_cells, blocks, *sampled),
         stage("fill_top", fill_top, 1, "terrain_cells"),
@@ -130,6 +131,7 @@ def fill_terrain(job_path: str, index: int) -> dict[str, Any]:
     return {"lowest": int(heights.min()) / _MILLIMETRES, "highest": int(heights.max()) / _MILLIMETRES}
 
 
+@asked()
 def read_height_field(job: CityJob, box: tuple[float, float, float, float]) -> HeightField:
     """Return the window of the terrain raster that heights inside a box need.
 
@@ -171,6 +173,7 @@ def _inside(job: CityJob) -> Span:
     return filling.cells_inside(job.lattice, (x0, y0, x1, y1))
 
 
+@asked()
 def _block_heights(job: CityJob, index: int) -> Int32:
     """Return the mean heights in the cells of a block, from whatever the ground comes from."""
     raster = job.survey.terrain
@@ -183,6 +186,7 @@ def _block_heights(job: CityJob, index: int) -> Int32:
 
 def _raster_block(job: CityJob, raster: RasterSource, index: int) -> Int32:
     lattice = job.lattice
+    note_input(raster.path)
     row = round((lattice.y0 + job.domain.origin[1] - raster.y0) / lattice.dy)
     col = round((lattice.x0 + job.domain.origin[0] - raster.x0) / lattice.dx)
     span = lattice.block_span(index)
@@ -199,12 +203,12 @@ def _ranges_near(job: CityJob, index: int) -> list[int]:
     x0, x1 = (x + lattice.x0 + col * lattice.dx for col in (span[1], span[3]))
     y0, y1 = (y + lattice.y0 + row * lattice.dy for row in (span[0], span[2]))
     margin = _HEADER_BOX_MARGIN_M
-    near = []
-    for number, part in enumerate(job.point_ranges):
-        low_x, low_y, _, high_x, high_y, _ = job.survey.points[part.source].bounds
+    near = set()
+    for number, source in enumerate(job.survey.points):
+        low_x, low_y, _, high_x, high_y, _ = source.bounds
         if low_x - margin <= x1 and high_x + margin >= x0 and low_y - margin <= y1 and high_y + margin >= y0:
-            near.append(number)
-    return near
+            near.add(number)
+    return [number for number, part in enumerate(job.point_ranges) if part.source in near]
 
 
 def _footprint_groups(job: CityJob) -> list[str]:

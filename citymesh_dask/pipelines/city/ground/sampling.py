@@ -29,8 +29,11 @@ from ....geometry.terrain.roofs import (
 )
 from ....geometry.terrain.terrain import Span, TerrainLattice
 from ....outlines import Parts
+from ....store.fingerprint import note_input
 from ....tiles import OUTLINE_UNITS
-from ..job import CityJob, PointRange, load_job
+from ..job import CityJob, PointRange, asked, load_job
+from ..outlines.footprints import footprint_group
+from ..outlines.part_index import groups_near, reach_of_points
 from .samples import (
     footprint_samples_group,
     points_group,
@@ -69,17 +72,19 @@ def sample_points(job_path: str, index: int) -> dict[str, Any]:
     """Read a range of points into terrain cells and roof histograms.
 
     Writes group ``samples/points-{index}``: the arrays of `write_cells` (unless the terrain comes
-    from a raster), and two histograms of `write_histograms`: ``roof``, from points of roof classes,
-    and ``open``, from unclassified points, for files in which there is no roof class at all.
+    from a raster), and histograms of `write_histogram`: ``roof``, from points of roof classes,
+    and ``open``, from unclassified points, for files in which there is no roof class at all; and ``whole_roof`` and
+    ``whole_open`` on the whole of the buildings that the frame clips.
     """
     job = load_job(job_path)
     part = job.point_ranges[index]
     cells, roof, other, classes = _read_range(job, part)
     boxed = [points for points in (roof, other) if len(points.x)]
-    histograms = {"roof": [_no_histogram()], "open": [_no_histogram()]}
-    for parts in footprints_in(job, _box_of(boxed)) if boxed else ():
-        for name, points in (("roof", roof), ("open", other)):
-            histograms[name].append(points_in_parts(parts, points.x, points.y, bins=points.bins))
+    histograms = {name: [_no_histogram()] for name in ("roof", "open", "whole_roof", "whole_open")}
+    for prefix in ("", "whole_") if boxed else ():
+        for parts in footprints_in(job, _box_of(boxed), prefix):
+            for name, points in (("roof", roof), ("open", other)):
+                histograms[prefix + name].append(points_in_parts(parts, points.x, points.y, bins=points.bins))
     arrays, attributes = write_cells(job.lattice, cells)
     for name, several in histograms.items():
         more, ranges = write_histogram(name, merge_histograms(several))
@@ -99,6 +104,7 @@ def sample_surface(job_path: str, index: int) -> dict[str, Any]:
     """
     job = load_job(job_path)
     name, raster, span = surface_block(job, index)
+    note_input(raster.path)
     heights, valid = read_window(raster, (span[0], span[2]), (span[1], span[3]), z_scale=job.options.z_scale)
     millimetres = np.rint(heights * _MILLIMETRES).astype(np.int64)
     if name == "building_heights":
@@ -142,25 +148,25 @@ def sample_footprints(job_path: str, index: int) -> dict[str, Any]:
     return {"buildings_with_ground": int(np.isfinite(ground).sum())}
 
 
-def footprints_in(job: CityJob, box: tuple[float, float, float, float]) -> Iterator[Parts]:
-    """Yield the footprints whose boxes meet a box (outline units), range by range."""
-    for index in range(len(job.footprint_ranges)):
-        group = f"footprints/{index:05d}"
-        around = job.scratch.attributes(group)["box"]
-        if around is None or not len(parts_touching(np.array([around], np.int64), box)):
-            continue
-        chosen = parts_touching(job.scratch.read(group, "boxes"), box)
+@asked()
+def footprints_in(job: CityJob, box: tuple[float, float, float, float], prefix: str = "") -> Iterator[Parts]:
+    """Yield the footprints whose boxes meet a box (outline units), range by range; ``whole_``: clipped ones, whole."""
+    for index in groups_near(job, box, clipped=bool(prefix)):
+        group = footprint_group(index)
+        chosen = parts_touching(job.scratch.read(group, f"{prefix}boxes"), box)
         if len(chosen):
-            yield take_parts(_read_parts(job, group), chosen)
+            yield take_parts(_read_parts(job, group, prefix), chosen)
 
 
-def _read_parts(job: CityJob, group: str) -> Parts:
-    return Parts(*(job.scratch.read(group, name) for name in ("rows", "ring_start", "point_start", "points")))
+def _read_parts(job: CityJob, group: str, prefix: str = "") -> Parts:
+    names = ("rows", "ring_start", "point_start", "points")
+    return Parts(*(job.scratch.read(group, prefix + name) for name in names))
 
 
 def _read_range(job: CityJob, part: PointRange) -> tuple[CellSums, RoofPoints, RoofPoints, Counter[int]]:
     """Return terrain cells, points of roof classes, open points, and the number of points by class."""
     source: PointSource = job.survey.points[part.source]
+    note_input(source.path)
     classes: Counter[int] = Counter()
     cells = [CellSums.empty()]
     roof, other = [_no_points()], [_no_points()]
@@ -185,7 +191,7 @@ def _ground_of_chunk(job: CityJob, chunk: PointChunk) -> CellSums:
 
 def _roof_points(job: CityJob, chunk: PointChunk, classes: tuple[int, ...]) -> RoofPoints:
     chosen = chunk.keep & _is_one_of(chunk.classification, classes)
-    x0, y0, x1, y1 = job.domain.frame
+    x0, y0, x1, y1 = reach_of_points(job)
     x = np.rint((chunk.x[chosen] - job.domain.origin[0]) * OUTLINE_UNITS)
     y = np.rint((chunk.y[chosen] - job.domain.origin[1]) * OUTLINE_UNITS)
     inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)

@@ -197,6 +197,20 @@ def attribute_notes(samples: Mapping[str, Mapping[str, Array]], options: CityOpt
     return notes
 
 
+def heights_above_ground(samples: Mapping[str, Mapping[str, Array]], options: CityOptions) -> npt.NDArray[np.float64]:
+    """Return heights above ground of some buildings as far as attributes and options tell, metres.
+
+    Parameters
+    ----------
+    samples : mapping
+        From `check_fields`.
+    options : CityOptions
+        ``z_scale``, and ``default_height`` for inputs without any attribute.
+    """
+    found = [_heights_above_ground(values) * options.z_scale for values in samples.values()]
+    return np.concatenate([np.empty(0), *found])
+
+
 def _words(name: str) -> list[str]:
     return "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()
 

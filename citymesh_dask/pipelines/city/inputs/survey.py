@@ -30,6 +30,7 @@ from .input_checks import (
     check_fields,
     check_finite,
     check_overlap,
+    heights_above_ground,
 )
 from .project_crs import Placed, decide_crs, footprint_box, union_box
 
@@ -158,7 +159,9 @@ def survey_city(inputs: CityInputs, options: CityOptions) -> Survey:
             *_footprint_notes(footprints, crs, domain),
             *_void_notes(placed, domain),
         ),
-        outlines=sample_outlines(footprints, domain, crs=crs, box=buildings),
+        outlines=sample_outlines(
+            footprints, domain, crs=crs, box=buildings, heights=heights_above_ground(samples, options)
+        ),
     )
 
 

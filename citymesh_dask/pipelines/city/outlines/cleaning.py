@@ -1,4 +1,4 @@
-"""Tasks from footprints to cleaned outlines: link, group, clean, check, settle.
+"""Tasks from groups of footprints to cleaned outlines: clean, check, settle.
 
 Files and groups only; the geometry is in `citymesh_dask.geometry.cleaning`. Nothing that comes out
 depends on the number of packs, on the cells of the link grid or on the order of tasks.
@@ -8,90 +8,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ....geometry.cleaning.checking import check_outlines as check_distances
-from ....geometry.cleaning.cleaning import clean_groups, link_distance
+from ....geometry.cleaning.cleaning import clean_groups
 from ....geometry.cleaning.fates import Fates
-from ....geometry.cleaning.linking import link_parts as find_links
 from ....geometry.grouping import group_labels
 from ....geometry.outline_groups import boxes_meet, group_boxes, select_groups
-from ....geometry.part_sets import starts_of
-from ....outlines import Bool, Int64, Outlines
-from ....tiles import OUTLINE_UNITS, Box, Domain, morton_code
-from ..job import CityJob, load_job
-from .part_reading import GROUPS, part_starts, parts_in_box, read_boxes, read_parts, usable_parts
+from ....geometry.part_sets import join_parts, starts_of
+from ....outlines import Bool, Int64, Outlines, Parts
+from ....tiles import OUTLINE_UNITS
+from ..job import CityJob, asked, load_job
+from .grouping import merge_tolerance
+from .part_reading import GROUPS, read_parts
 
-LINK_CELL = 1000.0
-"""Least edge of a cell of the link grid, metres."""
-MOST_LINK_CELLS = 4096
 SETTLED = "outlines/settled"
-
-
-def link_cells(domain: Domain) -> tuple[int, int]:
-    """Return the columns and rows of the grid of cells in which near parts are linked."""
-    x0, y0, x1, y1 = domain.bounds
-    cell = max(LINK_CELL, math.sqrt(domain.area / MOST_LINK_CELLS))
-    return math.ceil((x1 - x0) / cell), math.ceil((y1 - y0) / cell)
-
-
-def n_link_cells(job: CityJob) -> int:
-    """Return the number of link tasks."""
-    columns, rows = link_cells(job.domain)
-    return columns * rows
-
-
-def link_parts(job_path: str, index: int) -> dict[str, Any]:
-    """Find the parts that stand near one another in cell ``index`` of the link grid.
-
-    Writes group ``links/{index:05d}`` with ``pairs`` (k, 2) int64 of global part ids.
-    """
-    job = load_job(job_path)
-    distance = _link_units(job)
-    x0, y0, x1, y1 = _link_cell(job.domain, index)
-    parts, ids = parts_in_box(job, (x0 - distance, y0 - distance, x1 + distance, y1 + distance))
-    pairs = ids[find_links(parts, distance)]
-    job.scratch.write(f"links/{index:05d}", {"pairs": pairs})
-    return {"parts": len(parts), "links": len(pairs)}
-
-
-def group_parts(job_path: str, index: int = 0) -> dict[str, Any]:
-    """Join linked parts to groups and deal these out to the packs, neighbours together.
-
-    Writes group ``groups``: pack ``k`` has groups ``pack_start[k]:pack_start[k + 1]``, group ``g`` the global
-    part ids ``parts[group_start[g]:group_start[g + 1]]``; ``pack_box`` (n_packs, 4) is around
-    what cleaning can make of the pack; ``part_start`` is the first part of each footprint group (`part_starts`).
-    """
-    job = load_job(job_path)
-    n_files = len(job.footprint_ranges)
-    usable = np.concatenate([np.zeros(0, np.bool_), *(usable_parts(job, f) for f in range(n_files))])
-    boxes = np.concatenate([np.empty((0, 4), np.int64), *(read_boxes(job, f) for f in range(n_files))])
-    links = [job.scratch.read(f"links/{cell:05d}", "pairs") for cell in range(n_link_cells(job))]
-    labels = group_labels(len(usable), np.concatenate(links))
-    parts = np.flatnonzero(usable)
-    labels, boxes = labels[parts], boxes[parts]
-    codes = _spatial_codes(job.domain, boxes)
-    # A group stands where its first part stands; parts ascend, so that is the part its label names.
-    order = np.lexsort((parts, labels, codes[np.searchsorted(parts, labels)]))
-    parts, labels, boxes = parts[order], labels[order], boxes[order]
-    first = np.flatnonzero(np.diff(labels, prepend=-1))
-    group_start = np.append(first, len(parts))
-    shares = np.arange(job.n_packs + 1) * len(parts) // max(job.n_packs, 1)
-    pack_start = np.searchsorted(first, shares)
-    pack_start[-1] = len(first)
-    # Cleaning moves outlines by a few tolerances.
-    margin = 8 * math.ceil(job.options.tolerance * OUTLINE_UNITS) * np.array([-1, -1, 1, 1])
-    ranges = pairwise(group_start[pack_start].tolist())
-    around = [box_around(boxes[low:high] + margin) for low, high in ranges]
-    pack_box = np.array(around, np.int64).reshape(-1, 4)
-    arrays = {"pack_start": pack_start, "group_start": group_start, "parts": parts, "pack_box": pack_box}
-    arrays["part_start"] = part_starts(job)
-    job.scratch.write(GROUPS, arrays, {"groups": len(first), "parts": len(parts)})
-    largest = int(np.diff(group_start).max(initial=0))
-    return {"groups": len(first), "parts": len(parts), "largest_group": largest}
 
 
 def clean_outlines(job_path: str, index: int) -> dict[str, Any]:
@@ -101,10 +34,7 @@ def clean_outlines(job_path: str, index: int) -> dict[str, Any]:
     ``fate_rows``, ``fate``, ``fate_into`` (`Fates`) and ``fate_group``, the group in the pack that it is in.
     """
     job = load_job(job_path)
-    low, high = job.scratch.read(GROUPS, "pack_start", (index, index + 2)).tolist()
-    start = job.scratch.read(GROUPS, "group_start", (low, high + 1))
-    ids = job.scratch.read(GROUPS, "parts", (int(start[0]), int(start[-1])))
-    cleaned = _clean(job, ids, start - start[0])
+    cleaned = _clean(job, *_parts_of_pack(job, index))
     return _write_pack(job, index, cleaned, np.empty((0, 2), np.int64))
 
 
@@ -117,8 +47,9 @@ def check_outlines(job_path: str, index: int) -> dict[str, Any]:
     own = _all_of_pack(job, index)
     places = _places_of(index, len(own.point_start) - 1)
     conflicts = check_distances(own, job.options.tolerance)
-    pairs = _conflicts_with_packs(job, _Placed(own, places), packs=range(index + 1, job.n_packs))
-    pairs = np.concatenate((places[conflicts.groups].reshape(-1, 4), pairs))
+    later = (_groups_near_pack(job, index, pack) for pack in _packs_near_pack(job, index) if pack > index)
+    found = [_conflicts_between(_Placed(own, places), others, job) for others in later]
+    pairs = np.concatenate([places[conflicts.groups].reshape(-1, 4), *found])
     job.scratch.write(f"conflicts/{index:05d}", {"pairs": np.unique(pairs, axis=0).reshape(-1, 4)})
     return {"near": len(conflicts.near), "crossings": len(conflicts.crossings), "conflicts": len(pairs)}
 
@@ -132,11 +63,11 @@ def settle_outlines(job_path: str, index: int = 0) -> dict[str, Any]:
     job = load_job(job_path)
     pairs = [job.scratch.read(f"conflicts/{pack:05d}", "pairs") for pack in range(job.n_packs)]
     links = np.unique(np.concatenate([np.empty((0, 4), np.int64), *pairs]), axis=0).reshape(-1, 4)
-    cleaned, removed = _clean(job, np.empty(0, np.int64), np.zeros(1, np.int64)), np.empty((0, 2), np.int64)
+    cleaned, removed = _clean(job, join_parts([]), np.zeros(1, np.int64)), np.empty((0, 2), np.int64)
     while len(links):
         removed, labels = _clusters(links)
         ids, start, places = _parts_of_clusters(job, removed, labels)
-        cleaned = _clean(job, ids, start)
+        cleaned = _clean(job, read_parts(job, ids), start)
         found = _new_conflicts(job, cleaned.outlines, removed, places)
         if not len(found):
             break
@@ -164,10 +95,9 @@ def read_fates(job: CityJob, pack: int) -> Fates:
 
 @dataclass(frozen=True)
 class _CleanedPack:
-    """Cleaned groups, the global ids of their parts, where each group begins, and the fates."""
+    """Cleaned groups, the index of the first part of each, and the fates of the parts."""
 
     outlines: Outlines
-    ids: Int64
     start: Int64
     fates: Fates
 
@@ -180,34 +110,6 @@ class _Placed:
     places: Int64
 
 
-def _link_units(job: CityJob) -> int:
-    return math.ceil(link_distance(job.options.tolerance, _merge_tolerance(job)) * OUTLINE_UNITS)
-
-
-def _merge_tolerance(job: CityJob) -> float:
-    return job.options.merge_tolerance if job.options.merge_buildings else 0.0
-
-
-def _link_cell(domain: Domain, index: int) -> Box:
-    columns, rows = link_cells(domain)
-    x0, y0, x1, y1 = domain.frame
-    column, row = index % columns, index // columns
-    return (
-        x0 + (x1 - x0) * column // columns,
-        y0 + (y1 - y0) * row // rows,
-        x0 + (x1 - x0) * (column + 1) // columns,
-        y0 + (y1 - y0) * (row + 1) // rows,
-    )
-
-
-def _spatial_codes(domain: Domain, boxes: Int64) -> Int64:
-    """Return the place of each box on a Z-order curve through metres."""
-    corner = np.array(domain.frame[:2], np.int64)
-    metres = np.maximum(((boxes[:, :2] + boxes[:, 2:]) // 2 - corner) // OUTLINE_UNITS, 0)
-    codes: Int64 = morton_code(metres[:, 0], metres[:, 1]).astype(np.int64)
-    return codes
-
-
 def box_around(boxes: Int64) -> Int64:
     """Return the box around some boxes, (4,) int64; around none, one that meets nothing."""
     limits = np.iinfo(np.int64)
@@ -215,16 +117,25 @@ def box_around(boxes: Int64) -> Int64:
     return np.concatenate((low, high))
 
 
-def _clean(job: CityJob, ids: Int64, start: Int64) -> _CleanedPack:
+@asked()
+def _parts_of_pack(job: CityJob, index: int) -> tuple[Parts, Int64]:
+    """Return the parts of a pack, and where each of its groups begins."""
+    low, high = job.scratch.read(GROUPS, "pack_start", (index, index + 2)).tolist()
+    start = job.scratch.read(GROUPS, "group_start", (low, high + 1))
+    ids = job.scratch.read(GROUPS, "parts", (int(start[0]), int(start[-1])))
+    return read_parts(job, ids), start - start[0]
+
+
+def _clean(job: CityJob, parts: Parts, start: Int64) -> _CleanedPack:
     outlines, fates = clean_groups(
-        read_parts(job, ids),
+        parts,
         start,
         job.domain.frame,
         tolerance=job.options.tolerance,
         min_area=job.options.min_building_area,
-        merge_tolerance=_merge_tolerance(job),
+        merge_tolerance=merge_tolerance(job),
     )
-    return _CleanedPack(outlines, ids, start, fates)
+    return _CleanedPack(outlines, start, fates)
 
 
 def _write_pack(job: CityJob, pack: int, cleaned: _CleanedPack, removed: Int64) -> dict[str, Any]:
@@ -236,7 +147,7 @@ def _write_pack(job: CityJob, pack: int, cleaned: _CleanedPack, removed: Int64) 
     if pack == job.n_packs:
         arrays["removed"] = removed
     job.scratch.write(pack_name(job, pack), arrays)
-    return {"groups": len(cleaned.start) - 1, "parts": len(cleaned.ids), "edges": len(outlines.edges)}
+    return {"groups": len(cleaned.start) - 1, "parts": int(cleaned.start[-1]), "edges": len(outlines.edges)}
 
 
 def _all_of_pack(job: CityJob, pack: int) -> Outlines:
@@ -260,27 +171,53 @@ def _places_of(pack: int, n_groups: int) -> Int64:
     return np.stack((np.full(n_groups, pack), np.arange(n_groups)), axis=1)
 
 
-def _conflicts_with_packs(job: CityJob, own: _Placed, *, packs: range, leave_out: Int64 | None = None) -> Int64:
-    """Return conflicts (k, 4) between some groups and those of packs that come near them."""
-    margin = math.ceil(job.options.tolerance * OUTLINE_UNITS)
-    boxes = group_boxes(own.outlines)
-    boxes = boxes[np.diff(own.outlines.point_start) > 0] + np.array([-margin, -margin, margin, margin])
-    around = box_around(boxes)
-    pack_boxes = job.scratch.read(GROUPS, "pack_box")
+def _conflicts_with_packs(job: CityJob, own: _Placed, leave_out: Int64) -> Int64:
+    """Return conflicts (k, 4) between some groups and those of packs that come near them, but for some."""
     found = [np.empty((0, 4), np.int64)]
-    for pack in np.flatnonzero(boxes_meet(pack_boxes, around[None]) if len(boxes) else []).tolist():
-        if pack not in packs:
-            continue
-        near = boxes_meet(_boxes_of_pack(job, pack), boxes[boxes_meet(boxes, pack_boxes[pack : pack + 1])])
-        if leave_out is not None:
-            near[leave_out[leave_out[:, 0] == pack, 1]] = False
-        if near.any():
-            others = select_groups(_all_of_pack(job, pack), near)
-            found.append(_conflicts_between(own, _Placed(others, _places_of(pack, len(near))[near]), job))
+    for pack in _packs_near(job, own.outlines):
+        others = _groups_near(job, own.outlines, pack, leave_out=leave_out)
+        found.append(_conflicts_between(own, others, job))
     return np.concatenate(found)
 
 
+@asked()
+def _packs_near_pack(job: CityJob, index: int) -> list[int]:
+    return _packs_near(job, _all_of_pack(job, index))
+
+
+@asked()
+def _groups_near_pack(job: CityJob, index: int, pack: int) -> _Placed:
+    return _groups_near(job, _all_of_pack(job, index), pack)
+
+
+def _packs_near(job: CityJob, outlines: Outlines) -> list[int]:
+    """Return the packs that come near some groups."""
+    boxes = _boxes_with_margin(job, outlines)
+    if not len(boxes):
+        return []
+    near: list[int] = np.flatnonzero(boxes_meet(job.scratch.read(GROUPS, "pack_box"), box_around(boxes)[None])).tolist()
+    return near
+
+
+def _groups_near(job: CityJob, outlines: Outlines, pack: int, *, leave_out: Int64 | None = None) -> _Placed:
+    """Return the groups of a pack that come near some others, but for those to be left out."""
+    own, others = _boxes_with_margin(job, outlines), _boxes_of_pack(job, pack)
+    near = boxes_meet(others, own[boxes_meet(own, box_around(others)[None])])
+    if leave_out is not None:
+        near[leave_out[leave_out[:, 0] == pack, 1]] = False
+    return _Placed(select_groups(_all_of_pack(job, pack), near), _places_of(pack, len(near))[near])
+
+
+def _boxes_with_margin(job: CityJob, outlines: Outlines) -> Int64:
+    margin = math.ceil(job.options.tolerance * OUTLINE_UNITS)
+    boxes = group_boxes(outlines)[np.diff(outlines.point_start) > 0]
+    wider: Int64 = boxes + np.array([-margin, -margin, margin, margin])
+    return wider
+
+
 def _conflicts_between(own: _Placed, others: _Placed, job: CityJob) -> Int64:
+    if not len(others.places):
+        return np.empty((0, 4), np.int64)
     a, b = own.outlines, others.outlines
     shift = np.array([len(a.points), len(a.points), 0, 0])
     both = Outlines(
@@ -321,4 +258,4 @@ def _new_conflicts(job: CityJob, outlines: Outlines, removed: Int64, places: Int
     """Return the conflicts of settled clusters with one another and with the groups still in packs."""
     among = places[check_distances(outlines, job.options.tolerance).groups].reshape(-1, 4)
     placed = _Placed(outlines, places)
-    return np.concatenate((among, _conflicts_with_packs(job, placed, packs=range(job.n_packs), leave_out=removed)))
+    return np.concatenate((among, _conflicts_with_packs(job, placed, removed)))

@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from ....errors import InputError
 from ....formats.footprints import Features, FootprintSource, read_features
 from ....geometry.polygons import PreparedFootprints, prepare_footprints
 from ....options import CityOptions
 from ....outcomes import Outcome
+from ....store.fingerprint import note_input
+from ....store.trace import digest_of
+from ....tiles import OUTLINE_UNITS, Domain
 from ..inputs.attributes import bad_numbers, gaps, may_have_gaps, numbers, read_table, table_columns
-from ..job import CityJob, load_job
+from ..job import CityJob, asked, load_job
 
 Array = npt.NDArray[Any]
 
+_BEYOND_M = 200
+"""So far beyond the frame points on a clipped building tell of its height."""
 HEIGHTS = {"roof": "roof_field", "height": "height_field", "ground": "ground_field"}
 """Arrays of heights, and the option that names the attribute of each."""
 
@@ -26,7 +32,8 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
     """Read range ``index`` of the footprints into scratch group ``footprints/{index:05d}``.
 
     The group holds the arrays of `Parts`, ``boxes``, and per feature ``status``, ``repair``, ``roof``,
-    ``height`` and ``ground`` (metres, NaN where no attribute says).
+    ``height`` and ``ground`` (metres, NaN where no attribute says). Where features were clipped by the frame, their
+    parts before that are there, too, under the same names with ``whole_`` before them.
 
     Returns
     -------
@@ -37,21 +44,37 @@ def read_footprints(job_path: str, index: int) -> dict[str, Any]:
     job = load_job(job_path)
     task = job.footprint_ranges[index]
     source = job.survey.footprints[task.source]
-    features = read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
+    features = features_of_range(job, index)
     prepared = prepare_footprints(features.geometries, job.domain)
     prepared.status[features.unreadable] = Outcome.SKIPPED_NOT_A_POLYGON
     _refuse_if_none_is_finite(source, prepared.status)
+    whole = _whole_outlines(features.geometries, prepared, job.domain, first_row=task.first_row)
     summary = {**_summary(prepared), "bad_heights": _bad_heights(features, job.options)}
     attributes = {
         "first_row": task.first_row,
         "n_features": task.stop - task.start,
         "box": _union(prepared.boxes),
+        "clipped_box": _union(whole["whole_boxes"]) if whole else None,
         "gaps": gaps(source, {name: features.columns[name] for name in may_have_gaps(source)}),
         **summary,
     }
-    arrays = {**_part_arrays(prepared, task.first_row), **_heights(features, job.options)}
+    arrays = {**_part_arrays(prepared, task.first_row), **whole, **_heights(features, job.options)}
     job.scratch.write(footprint_group(index), arrays, attributes)
     return summary
+
+
+def _features_digest(features: Features) -> str:
+    wkb = shapely.to_wkb(features.geometries).tolist()  # shapely's own objects have no bytes to hash
+    return digest_of((wkb, features.unreadable, features.columns))
+
+
+@asked(_features_digest)
+def features_of_range(job: CityJob, index: int) -> Features:
+    """Read the features of range ``index``, with the attributes that `read_footprints` must see."""
+    task = job.footprint_ranges[index]
+    source = job.survey.footprints[task.source]
+    note_input(source.path)
+    return read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
 
 
 def footprint_group(index: int) -> str:
@@ -78,6 +101,7 @@ def read_kept_columns(
     task = job.footprint_ranges[index]
     low, high = rows or (0, task.stop - task.start)
     source = job.survey.footprints[task.source]
+    note_input(source.path)
     return read_table(source, task.start + low, task.start + high, place=task.source, columns=columns)
 
 
@@ -114,10 +138,27 @@ def _part_arrays(prepared: PreparedFootprints, first_row: int) -> dict[str, Arra
     }
 
 
+def _whole_outlines(
+    geometries: Array, prepared: PreparedFootprints, domain: Domain, *, first_row: int
+) -> dict[str, Array]:
+    """Return the parts that clipped features have as far as `_BEYOND_M` beyond the frame; nothing if there are none."""
+    clipped = np.flatnonzero(prepared.repair & Outcome.CLIPPED)
+    if not len(clipped):
+        return {}
+    x0, y0, x1, y1 = domain.frame
+    beyond = _BEYOND_M * OUTLINE_UNITS
+    whole = prepare_footprints(
+        geometries[clipped], Domain(domain.origin, (x0 - beyond, y0 - beyond, x1 + beyond, y1 + beyond))
+    )
+    arrays = _part_arrays(whole, 0)
+    arrays["rows"] = clipped[whole.parts.rows] + first_row
+    return {f"whole_{name}": arrays[name] for name in ("rows", "ring_start", "point_start", "points", "boxes")}
+
+
 def _refuse_if_none_is_finite(source: FootprintSource, status: Array) -> None:
     """Features with NaN coordinates are skipped; where a whole file has no others, it is broken."""
     count = len(status)
-    if count == source.n_features and count and (status == Outcome.SKIPPED_BAD_COORDINATES).all():
+    if count and (status == Outcome.SKIPPED_BAD_COORDINATES).all() and count == source.n_features:
         found = f"all its features ({count}) have NaN or infinite coordinates"
         advice = "repair the file, for example by writing it anew; check the CRS that it states"
         raise InputError(source.path, found, "finite coordinates", advice)

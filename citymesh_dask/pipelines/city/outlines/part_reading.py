@@ -1,6 +1,5 @@
 """Reading of single polygons across the footprint groups by global part id.
 
-The parts of all footprint groups are numbered on from group to group; that number is a part's global id.
 Parts of buildings without evidence of height have ids, but are never cleaned where buildings get walls.
 """
 
@@ -8,20 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....geometry.part_sets import join_parts, starts_of, take_parts
+from ....geometry.part_sets import join_parts, take_parts
 from ....outlines import Bool, Int64, Parts
 from ....tiles import Box
-from ..job import ROWS_PER_RANGE, CityJob
+from ..job import ROWS_PER_RANGE, CityJob, asked
 from .footprints import footprint_group
+from .part_index import groups_near, part_starts
 
 GROUPS = "groups"
 """Scratch group of the stage group_parts."""
-
-
-def part_starts(job: CityJob) -> Int64:
-    """Return the global id of the first part of each footprint group, and the number of all: (f + 1,) int64."""
-    counts = [job.scratch.attributes(footprint_group(f))["parts"] for f in range(len(job.footprint_ranges))]
-    return starts_of(np.array(counts, np.int64))
 
 
 def usable_parts(job: CityJob, index: int) -> Bool:
@@ -45,6 +39,7 @@ def read_boxes(job: CityJob, index: int) -> Int64:
     return boxes
 
 
+@asked()
 def parts_in_box(job: CityJob, box: Box) -> tuple[Parts, Int64]:
     """Return the usable parts whose boxes meet a box, ascending by global id, and these ids.
 
@@ -57,10 +52,7 @@ def parts_in_box(job: CityJob, box: Box) -> tuple[Parts, Int64]:
     """
     starts = part_starts(job)
     found, ids = [], [np.empty(0, np.int64)]
-    for index in range(len(job.footprint_ranges)):
-        extent = job.scratch.attributes(footprint_group(index))["box"]
-        if extent is None or not _meet(np.array([extent], np.int64), box)[0]:
-            continue
+    for index in groups_near(job, box):
         local = np.flatnonzero(_meet(read_boxes(job, index), box) & usable_parts(job, index))
         if len(local):
             found.append(_read_local(job, index, local))
@@ -78,14 +70,13 @@ def read_parts(job: CityJob, ids: Int64) -> Parts:
     ids : (n,) int64
         Global ids.
     """
-    starts = job.scratch.read(GROUPS, "part_start")
+    starts = part_starts(job)
     order = np.argsort(ids, kind="stable")
     ascending = ids[order]
     found = []
-    for index in range(len(starts) - 1):
+    for index in np.unique(np.searchsorted(starts, ids, side="right") - 1).tolist():
         low, high = np.searchsorted(ascending, starts[index : index + 2])
-        if low < high:
-            found.append(_read_local(job, index, ascending[low:high] - starts[index]))
+        found.append(_read_local(job, index, ascending[low:high] - starts[index]))
     place = np.empty(len(ids), np.int64)
     place[order] = np.arange(len(ids))
     return take_parts(join_parts(found), place)

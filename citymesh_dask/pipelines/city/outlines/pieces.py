@@ -24,7 +24,7 @@ from ....outlines import Int64, Outlines, Pieces
 from ....store.scratch import Scratch
 from ....tiles import OUTLINE_UNITS, Box
 from ..ground.ground import read_height_field
-from ..job import CityJob, load_job
+from ..job import CityJob, asked, load_job
 from .cleaning import SETTLED, box_around, read_outlines
 from .part_reading import GROUPS
 
@@ -58,15 +58,22 @@ def pieces_of_pack(job: CityJob, index: int, outlines: Outlines) -> Pieces:
         Its groups, without those that were settled elsewhere.
     """
     options = job.options
-    reach = reach_of_features(outlines, options.building_mesh_triangle_size)
-    foreign = _edges_of_packs(job, group_boxes(outlines) + np.array([-reach, -reach, reach, reach]), leave_out=index)
     return subdivide(
         outlines,
-        foreign,
+        _edges_near_pack(job, index),
         frame=job.domain.frame,
         ground_size=options.max_mesh_size,
         building_size=options.building_mesh_triangle_size,
     )
+
+
+@asked()
+def _edges_near_pack(job: CityJob, index: int) -> Int64:
+    """Return the edges of other packs that the pieces of a pack must regard."""
+    outlines = read_outlines(job, index)
+    reach = reach_of_features(outlines, job.options.building_mesh_triangle_size)
+    boxes = group_boxes(outlines) + np.array([-reach, -reach, reach, reach])
+    return _edges_of_packs(job, boxes, leave_out=index)
 
 
 def subdivide_frame(job_path: str, index: int = 0) -> dict[str, Any]:
@@ -83,13 +90,18 @@ def subdivide_frame(job_path: str, index: int = 0) -> dict[str, Any]:
 
 def pieces_of_frame(job: CityJob) -> Pieces:
     """Return the pieces of the frame, cut with regard to all packs."""
-    size = job.options.max_mesh_size
-    reach = frame_reach(size)
+    return subdivide_sides(job.domain.frame, _edges_near_frame(job), ground_size=job.options.max_mesh_size)
+
+
+@asked()
+def _edges_near_frame(job: CityJob) -> Int64:
+    reach = frame_reach(job.options.max_mesh_size)
     sides = frame_sides(job.domain.frame).reshape(4, 2, 2)
     strips = np.concatenate([sides.min(axis=1) - reach, sides.max(axis=1) + reach], axis=1)
-    return subdivide_sides(job.domain.frame, _edges_of_packs(job, strips), ground_size=size)
+    return _edges_of_packs(job, strips)
 
 
+@asked()
 def read_pieces(job: CityJob, box: Box) -> Pieces:
     """Return the pieces that a tile must know.
 
@@ -139,6 +151,7 @@ def _outline_boxes(job: CityJob) -> Int64:
     return np.concatenate([packs, box_around(job.scratch.read(SETTLED, "group_box"))[None]])
 
 
+@asked()
 def _boxes_of_pieces(job: CityJob) -> Int64:
     packs = (job.scratch.read(f"pieces/{pack:05d}", "boxes") for pack in range(job.n_packs + 1))
     return np.stack([box_around(boxes) for boxes in packs])

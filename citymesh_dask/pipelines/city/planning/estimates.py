@@ -1,14 +1,13 @@
-"""How large the mesh will be, from headers and a handful of footprints: what tiles and memory are planned by.
+"""What the footprints are like: where their boxes stand, and a handful of them looked at closely.
 
-Arithmetic and one look into the footprint files; nothing that the mesh itself depends on but the size of its tiles.
+Nothing that the mesh itself depends on but its tiles; what follows for their size is in `costs`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +16,17 @@ import shapely
 from ....errors import CityMeshError
 from ....formats.crs import Bounds
 from ....formats.footprints import FootprintSource, read_features
-from ....options import CityOptions
 from ....tiles import Domain
+from .density import Density, footprint_density
 
+Float64 = npt.NDArray[np.float64]
 Geometries = npt.NDArray[np.object_]
 
-TRIANGLES_PER_TILE = 150_000
-"""Aim of the automatic tile size: tiles of 0.1 to 1 M triangles are the fastest."""
-_LEAST_TILES, _LEAST_TRIANGLES = 8, 40_000
-"""A small city is divided, too, so that there is work for several workers, but not into crumbs."""
-
-_SAMPLED_FILES, _SAMPLED_PLACES, _SAMPLED_FEATURES = 4, 4, 60
-_BAND, _WALL_HEIGHT_M = 7.0, 10.0
-"""Triangles on the ground and on the roof beside a piece of an outline, and the height of a wall."""
+_SAMPLED_FILES, _SAMPLED_PLACES, _SAMPLED_FEATURES = 4, 12, 20
+_WALL_HEIGHT_M = 10.0
+"""Height of walls where nothing says."""
+_SHORTEST_EDGE_M = 0.25
+"""Shorter edges do not survive cleaning."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +37,49 @@ class OutlineSample:
     ----------
     count : float
         Footprints inside the domain.
-    corners, perimeter_m, area_m2 : float
-        Means of those that were looked at: points of the rings, and metres.
+    looked_at : int
+        Footprints that were looked at.
+    edges : (k, 2) float32
+        Of all edges of their outlines: the length, and that of the shorter neighbour or its own, metres.
+    area_m2 : float
+        Mean area of those.
+    perimeter_share, area_share : float
+        Perimeter and area as shares of those of their boxes.
+    wall_height_m : float
+        Mean height above ground of those whose attributes tell, metres; else a guess.
+    density : Density or None
+        Where they stand; None: spread evenly.
     """
 
     count: float = 0.0
-    corners: float = 6.0
-    perimeter_m: float = 50.0
+    looked_at: int = 1
+    edges: npt.NDArray[np.float32] = field(default_factory=lambda: np.full((6, 2), 8, np.float32), compare=False)
     area_m2: float = 150.0
+    perimeter_share: float = 1.0
+    area_share: float = 0.8
+    wall_height_m: float = _WALL_HEIGHT_M
+    density: Density | None = field(default=None, compare=False)
 
-    def pieces(self, size: float) -> float:
-        """Return into how many pieces of at most ``size`` metres the outline of a footprint is cut."""
-        return self.corners + self.perimeter_m / size
+    @property
+    def corners(self) -> float:
+        """Mean number of corners of a footprint."""
+        return len(self.edges) / self.looked_at
+
+    @property
+    def perimeter_m(self) -> float:
+        """Mean length of the outline of a footprint, metres."""
+        return float(self.edges[:, 0].sum(dtype=np.float64)) / self.looked_at
 
 
 def sample_outlines(
-    footprints: Sequence[FootprintSource], domain: Domain, *, crs: str, box: Bounds | None
+    footprints: Sequence[FootprintSource],
+    domain: Domain,
+    *,
+    crs: str,
+    box: Bounds | None,
+    heights: Float64 | None = None,
 ) -> OutlineSample:
-    """Look at a handful of footprints.
+    """Count the footprints by place and look at a handful of them.
 
     Parameters
     ----------
@@ -69,16 +91,52 @@ def sample_outlines(
         Project CRS, WKT.
     box : (xmin, ymin, xmax, ymax) or None
         Around all footprints, project CRS.
+    heights : (n,) float64, optional
+        Heights above ground of some buildings, metres, NaN where there is none.
     """
-    found = [(source, _some(source, crs)) for source in _spread(footprints)]
-    geometries = np.concatenate([np.empty(0, object), *(some for _, some in found)])
+    density = footprint_density(footprints, domain, crs)
+    sample = _looked_at(footprints, crs)
+    if density.total:
+        sample = replace(sample, count=density.total, density=density)
+    else:  # none inside, or none whose box could be read: evenly spread over their box
+        even = _share_inside(domain.bounds, box)
+        sample = replace(sample, count=even * sum(source.n_features for source in footprints))
+    known = np.empty(0) if heights is None else heights[np.isfinite(heights) & (heights > 0)]
+    return replace(sample, wall_height_m=float(known.mean())) if len(known) else sample
+
+
+def _looked_at(footprints: Sequence[FootprintSource], crs: str) -> OutlineSample:
+    geometries = np.concatenate([np.empty(0, object), *(_some(source, crs) for source in _spread(footprints))])
     geometries = geometries[~shapely.is_missing(geometries)]
-    count = sum(source.n_features for source in footprints) * _share_inside(found, domain.bounds, box=box)
-    if not len(geometries):
-        return OutlineSample(count)
-    means = (shapely.get_num_coordinates(geometries), shapely.length(geometries), shapely.area(geometries))
-    corners, perimeter, area = (float(np.nan_to_num(np.mean(values), posinf=0.0)) for values in means)
-    return OutlineSample(count, corners, perimeter, area)
+    boxes = shapely.bounds(geometries)
+    finite = np.isfinite(boxes).all(axis=1)
+    geometries, boxes = geometries[finite], boxes[finite]
+    edges = _edges(geometries)
+    if not len(edges):
+        return OutlineSample()
+    area = float(np.nan_to_num(shapely.area(geometries)).sum())
+    sides = boxes[:, 2:] - boxes[:, :2]
+    perimeter_share = float(edges[:, 0].sum(dtype=np.float64) / max(2 * sides.sum(), 1e-9))
+    area_share = min(area / max(float(sides.prod(axis=1).sum()), 1e-9), 1.0)
+    n = len(geometries)
+    return OutlineSample(0.0, n, edges, area / n, perimeter_share, area_share)
+
+
+def _edges(geometries: Geometries) -> npt.NDArray[np.float32]:
+    """Return the lengths of all edges, and of the shorter of each and the next one, (k, 2) metres."""
+    rings = shapely.get_rings(shapely.get_parts(geometries))
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    steps = np.diff(xy, axis=0)[ring[1:] == ring[:-1]]
+    ring = ring[1:][ring[1:] == ring[:-1]]
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
+    kept = np.isfinite(lengths) & (lengths > _SHORTEST_EDGE_M)
+    lengths, ring = lengths[kept], ring[kept]
+    if not len(lengths):
+        return np.empty((0, 2), np.float32)
+    first = np.flatnonzero(np.diff(ring, prepend=-1))
+    after = np.roll(lengths, -1)
+    after[np.append(first[1:], len(ring)) - 1] = lengths[first]
+    return np.stack([lengths, np.minimum(lengths, after)], axis=1).astype(np.float32)
 
 
 def _spread(footprints: Sequence[FootprintSource]) -> list[FootprintSource]:
@@ -99,40 +157,11 @@ def _some(source: FootprintSource, crs: str) -> Geometries:
     return np.concatenate(found)
 
 
-def _share_inside(found: Sequence[tuple[FootprintSource, Geometries]], frame: Bounds, *, box: Bounds | None) -> float:
-    """Return which share of the footprints lies inside a frame.
-
-    Where footprints from all over the files were looked at, that is counted; else, and where none of them
-    lies inside, footprints are taken to be spread evenly over their box.
-    """
+def _share_inside(frame: Bounds, box: Bounds | None) -> float:
+    """Return which share of a box lies inside a frame."""
     even = 1.0
     if box is not None:
         for axis in (0, 1):
             inside = min(box[axis + 2], frame[axis + 2]) - max(box[axis], frame[axis])
             even *= min(max(inside, 0.0) / max(box[axis + 2] - box[axis], 1e-9), 1.0)
-    bounds = [shapely.bounds(geometries) for source, geometries in found if source.seeks]
-    looked_at = np.concatenate([np.empty((0, 4)), *bounds])
-    meet = (looked_at[:, :2] < frame[2:]).all(axis=1) & (looked_at[:, 2:] > frame[:2]).all(axis=1)
-    return float(meet.mean()) if meet.any() else even
-
-
-def estimated_triangles(domain: Domain, outlines: OutlineSample, options: CityOptions) -> float:
-    """Return a rough number of triangles of the mesh, within a factor of two on all cities tried.
-
-    Terrain: two triangles per point of a hexagonal lattice. Buildings: per piece of an outline a band of
-    small triangles on either side and the wall above it, and the lattice on the roof.
-    """
-    h, b = options.max_mesh_size, options.building_mesh_triangle_size
-    walls = 2 * max(_WALL_HEIGHT_M / (1.2 * b), 1.0) if options.mesh_walls else 2.0
-    pieces = outlines.pieces(b) * (_BAND + (walls if options.lod else 0.0))
-    return _lattice(domain.area, h) + outlines.count * (pieces + _lattice(outlines.area_m2, b))
-
-
-def _lattice(area: float, size: float) -> float:
-    return area * 4 / (math.sqrt(3) * size * size)
-
-
-def automatic_tile_size(domain: Domain, triangles: float, options: CityOptions) -> float:
-    """Return a tile size in metres that gives tiles of about `TRIANGLES_PER_TILE`."""
-    count = max(triangles / TRIANGLES_PER_TILE, min(triangles / _LEAST_TRIANGLES, _LEAST_TILES), 1.0)
-    return min(max(math.sqrt(domain.area / count), 20 * options.max_mesh_size, 50.0), 4000.0)
+    return even

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from ....store.schema import TABLE_CHUNK_ROWS
 from ....tiles import OUTLINE_UNITS
+from ..compiling import NEEDS, needs_compiling
 from ..ground.samples import SURFACE_BLOCK
 from ..job import ROWS_PER_RANGE, CityJob
-from ..outlines import cleaning
-from .estimates import estimated_triangles
+from ..outlines import grouping
+from .costs import largest_tile
 
 _MIB = 1 << 20
 
 BYTES_PER_TRIANGLE = 130
 """Of a tile task, per triangle of the finished tile."""
-UNEVENNESS = 5
-"""So many times the mean may the triangles of a tile be."""
+HEAP_BYTES = 80 * _MIB
+"""Of any task: what it takes for itself, little, and what the heap has kept of larger tasks before it (measured: up to
+74 MiB in one of two workers after 120 thousand buildings)."""
+TILE_BYTES = HEAP_BYTES
+"""Of a tile task, however small the tile."""
+COMPILER_BYTES = 128 * _MIB
+"""Of a child process that compiles kernels, beyond what an idle worker that has not loaded them leaves of its reserve
+(measured: 202 MiB of its own at most, beside a worker that has 160 MiB of 320 yet)."""
+ENDING_BYTES = 128 * _MIB
+"""Of sealing the store, writing the report and drawing its picture, once all tasks are done (measured: 111 MiB)."""
 
 
 def projected_bytes(job: CityJob) -> dict[str, int]:
@@ -26,33 +35,41 @@ def projected_bytes(job: CityJob) -> dict[str, int]:
     rows = sum(task.stop - task.start for task in job.footprint_ranges)
     row_range = min(rows, ROWS_PER_RANGE)
     return {
-        "compile_kernels": 256 * _MIB,
+        "compile_kernels": COMPILER_BYTES if any(map(needs_compiling, range(len(NEEDS)))) else HEAP_BYTES,
         **_reading(job),
+        "index_parts": HEAP_BYTES + 8192 * len(job.footprint_ranges),
         **_terrain(job),
-        "roof_evidence": 32 * _MIB + row_range * 4096,
-        "link_parts": 32 * _MIB + 2048 * min(rows, 8 * rows // max(cleaning.n_link_cells(job), 1)),
-        "group_parts": 32 * _MIB + 256 * rows,
-        "clean_outlines": 64 * _MIB,
-        "check_outlines": 48 * _MIB,
-        "settle_outlines": 64 * _MIB,
-        "subdivide_outlines": 64 * _MIB,
-        "subdivide_frame": 32 * _MIB,
-        "building_levels": 32 * _MIB + row_range * 256,
+        "roof_evidence": HEAP_BYTES + row_range * 2048,
+        "link_parts": HEAP_BYTES + 2048 * _most_linked(job, rows),
+        "group_parts": HEAP_BYTES + 96 * rows,
+        "clean_outlines": HEAP_BYTES + 16 * _MIB,
+        "check_outlines": HEAP_BYTES + 16 * _MIB,
+        "settle_outlines": HEAP_BYTES + 16 * _MIB,
+        "subdivide_outlines": HEAP_BYTES + 16 * _MIB,
+        "subdivide_frame": HEAP_BYTES,
+        "building_levels": HEAP_BYTES + row_range * 256,
         "mesh_tile": tile_bytes(job),
         "merge": _merge_bytes(job),
         "close_mesh": _merge_bytes(job),
-        "number_vertices": 32 * _MIB + 4096 * job.n_tiles,
-        "assemble": 64 * _MIB,
-        "write_table_head": 32 * _MIB + 32 * rows,
-        "write_table": 48 * _MIB + min(rows, TABLE_CHUNK_ROWS) * (256 + 128 * _most_fields(job)),
+        "number_vertices": HEAP_BYTES + 4096 * job.n_tiles,
+        "assemble": HEAP_BYTES + 32 * _MIB,
+        "write_overview": HEAP_BYTES + 32 * _MIB,
+        "write_table_head": HEAP_BYTES + 32 * rows,
+        "write_table": HEAP_BYTES + min(rows, TABLE_CHUNK_ROWS) * (256 + 128 * _most_fields(job)),
     }
+
+
+def _most_linked(job: CityJob, rows: int) -> int:
+    """Return the most footprints of a cell of the link grid; some reach into it from its neighbours."""
+    columns, lines = grouping.link_cells(job.domain)
+    density = job.survey.outlines.density
+    most = 2 * density.most_in(lines, columns) if density else 8 * rows / max(columns * lines, 1)
+    return min(rows, int(most) + 1000)
 
 
 def tile_bytes(job: CityJob) -> int:
     """Return the projected memory of a tile task beyond an idle worker."""
-    triangles = estimated_triangles(job.domain, job.survey.outlines, job.options)
-    count = len(job.tiling)
-    return int(BYTES_PER_TRIANGLE * triangles * min(UNEVENNESS, count) / count) + 32 * _MIB
+    return int(BYTES_PER_TRIANGLE * largest_tile(job)) + TILE_BYTES
 
 
 def _reading(job: CityJob) -> dict[str, int]:
@@ -63,10 +80,10 @@ def _reading(job: CityJob) -> dict[str, int]:
     cell = job.lattice.dx * job.lattice.dy
     cells = features * (job.survey.outlines.area_m2 / cell + corners)
     return {
-        "read_footprints": 32 * _MIB + int(features * (1024 + 256 * corners)),
-        "sample_points": 48 * _MIB + 80 * points,
-        "sample_surface": 32 * _MIB + 48 * SURFACE_BLOCK**2,
-        "sample_footprints": 32 * _MIB + int(128 * cells),
+        "read_footprints": HEAP_BYTES + int(features * (1024 + 256 * corners)),
+        "sample_points": HEAP_BYTES + 16 * _MIB + 80 * points,
+        "sample_surface": HEAP_BYTES + 48 * SURFACE_BLOCK**2,
+        "sample_footprints": HEAP_BYTES + int(128 * cells),
     }
 
 
@@ -75,9 +92,9 @@ def _terrain(job: CityJob) -> dict[str, int]:
     lattice = job.lattice
     cells = min(lattice.block, lattice.rows) * min(lattice.block, lattice.cols)
     return {
-        "terrain_cells": 32 * _MIB + 64 * cells,
-        "fill_top": 32 * _MIB + 256 * lattice.n_blocks,
-        "fill_terrain": 32 * _MIB + (64 if job.options.smoothing else 32) * cells,
+        "terrain_cells": HEAP_BYTES + 48 * cells,
+        "fill_top": HEAP_BYTES + 256 * lattice.n_blocks,
+        "fill_terrain": HEAP_BYTES + (64 if job.options.smoothing else 32) * cells,
     }
 
 
@@ -85,7 +102,7 @@ def _merge_bytes(job: CityJob) -> int:
     """Return the projected memory of a node of the tree: the boundaries of its children, each at most the frame."""
     x0, y0, x1, y1 = (value / OUTLINE_UNITS for value in job.domain.frame)
     edges = 2 * ((x1 - x0) + (y1 - y0)) / (0.5 * job.options.max_mesh_size)
-    return 32 * _MIB + int(200 * edges * min(job.fan_in, len(job.tiling)))
+    return HEAP_BYTES + int(200 * edges * min(job.fan_in, len(job.tiling)))
 
 
 def _most_fields(job: CityJob) -> int:

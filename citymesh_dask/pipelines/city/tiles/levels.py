@@ -16,10 +16,12 @@ from ....formats.crs import TALL_MEDIAN
 from ....mesh import LEVELS_PER_METRE, TERRAIN_LEVEL
 from ....outcomes import Outcome, is_skipped
 from ....store.chunks import Array
+from ....store.trace import pack_integers, unpack_integers
 from ....tiles import OUTLINE_UNITS
 from ..ground.evidence import SAMPLED
-from ..job import CityJob, load_job
+from ..job import CityJob, asked, load_job
 from ..outlines.cleaning import read_fates
+from ..outlines.grouping import packs_of_rows
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -116,6 +118,12 @@ def roof_heights(facts: OutlineFacts, evidence: Mapping[str, Float64], *, min_he
 
 def read_levels(job: CityJob, rows: Int64) -> Int32:
     """Return the level codes of some rows of the building table."""
+    return _levels_of(job, pack_integers(rows))
+
+
+@asked()
+def _levels_of(job: CityJob, packed_rows: str) -> Int32:
+    rows = unpack_integers(packed_rows)
     levels = np.full(len(rows), TERRAIN_LEVEL, np.int32)
     for index in range(job.n_row_ranges):
         start, stop = job.row_range(index)
@@ -125,12 +133,13 @@ def read_levels(job: CityJob, rows: Int64) -> Int32:
     return levels
 
 
+@asked()
 def _outline_facts(job: CityJob, start: int, stop: int) -> OutlineFacts:
     """Gather what the packs measured along the outlines of a range of rows."""
     low = np.full(stop - start, np.iinfo(np.int64).max)
     high = np.full(stop - start, np.iinfo(np.int64).min)
     doubled = np.zeros(stop - start, np.int64)
-    for pack in range(job.n_packs + 1):
+    for pack in packs_of_rows(job, start):
         group = f"pieces/{pack:05d}"
         rows = job.scratch.read(group, "rows")
         here = (rows >= start) & (rows < stop)
@@ -148,12 +157,13 @@ def _outline_facts(job: CityJob, start: int, stop: int) -> OutlineFacts:
 def _outcomes(job: CityJob, start: int, stop: int, has_outline: npt.NDArray[np.bool_]) -> tuple[Int8, Int64]:
     """Return what became of each building, and the row it was merged into (-1: none)."""
     outcome = np.empty(stop - start, np.int8)
-    for index, part in enumerate(job.footprint_ranges):
-        low, high = max(part.first_row, start), min(part.first_row + part.stop - part.start, stop)
-        if low < high:
-            span = (low - part.first_row, high - part.first_row)
-            status, repair = (job.scratch.read(f"footprints/{index:05d}", name, span) for name in ("status", "repair"))
-            outcome[low - start : high - start] = np.where(status == Outcome.MESHED, repair, status)
+    place = 0
+    for index, low, high in job.ranges_of_rows(start, stop):
+        status, repair = (
+            job.scratch.read(f"footprints/{index:05d}", name, (low, high)) for name in ("status", "repair")
+        )
+        outcome[place : place + high - low] = np.where(status == Outcome.MESHED, repair, status)
+        place += high - low
     fate, target = _mildest_fates(job, start, stop)
     lost = ~has_outline & ~is_skipped(outcome)
     outcome[lost] = fate[lost]
@@ -161,6 +171,7 @@ def _outcomes(job: CityJob, start: int, stop: int, has_outline: npt.NDArray[np.b
     return outcome, np.where(lost, target, -1)
 
 
+@asked()
 def _mildest_fates(job: CityJob, start: int, stop: int) -> tuple[Int8, Int64]:
     """Return the mildest fate of the parts of each building, and the row it names.
 
@@ -168,7 +179,7 @@ def _mildest_fates(job: CityJob, start: int, stop: int) -> tuple[Int8, Int64]:
     """
     fate = np.full(stop - start, Outcome.SKIPPED_NO_HEIGHT, np.int8)
     into = np.full(stop - start, -1, np.int64)
-    for pack in range(job.n_packs + 1):
+    for pack in packs_of_rows(job, start):
         fates = read_fates(job, pack)
         here = (fates.rows >= start) & (fates.rows < stop)
         at, codes, targets = fates.rows[here] - start, fates.fate[here], fates.into[here]

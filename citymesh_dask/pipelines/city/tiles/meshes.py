@@ -19,6 +19,7 @@ from ..ground.ground import read_height_field
 from ..job import CityJob, load_job
 from ..outlines.pieces import read_pieces
 from .levels import read_levels
+from .overview import write_tile_overview
 
 MAX_PLACES = 20
 """So many places of each defect are kept for the report."""
@@ -31,8 +32,8 @@ def mesh_tile(job_path: str, index: int) -> dict[str, Any]:
     ``boundaries/tile-{index}``; returns counts, quality and what is wrong with its edges.
     """
     job = load_job(job_path)
-    x0, y0, x1, y1 = (int(value) for value in job.tiling.boxes[index])
-    constraints = _constraints(job, (x0, y0, x1, y1))
+    box = job.tile_box(index)
+    constraints = _constraints(job, box) if box[0] < box[2] and box[1] < box[3] else None  # empty where it was split
     if constraints is None:
         return write_empty_tile(job, index)
     surface = _surface(job, constraints)
@@ -74,8 +75,8 @@ def _surface(job: CityJob, constraints: Constraints) -> TileSurface:
 def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]:
     """Write the arrays of a tile and its boundary; return the facts of both."""
     mesh = surface.mesh
-    arrays: dict[str, Array] = {"vertices": mesh.vertices, "faces": mesh.faces, "markers": mesh.markers}
-    written = job.scratch.write_zarr(f"tiles/{index:05d}", arrays, {"lowest": float(mesh.vertices[:, 2].min())})
+    written = write_tile_arrays(job, index, mesh.vertices, faces=mesh.faces, markers=mesh.markers)
+    written += write_tile_overview(job, index, mesh.vertices, faces=mesh.faces, markers=mesh.markers)
     boundary = tile_boundary(mesh, surface.edges, tile=index, origin=job.domain.origin)
     written += write_boundary(job, boundary_name(0, index), boundary)
     wrong = {"overused": surface.overused, "inconsistent": surface.inconsistent}
@@ -93,6 +94,13 @@ def write_tile(job: CityJob, index: int, surface: TileSurface) -> dict[str, Any]
     }
 
 
+def write_tile_arrays(job: CityJob, index: int, vertices: Array, *, faces: Int32, markers: Int32) -> int:
+    """Write the mesh of a tile and return its bytes."""
+    arrays: dict[str, Array] = {"vertices": vertices, "faces": faces, "markers": markers}
+    lowest = float(vertices[:, 2].min()) if len(vertices) else None
+    return job.scratch.write(f"tiles/{index:05d}", arrays, {"lowest": lowest})
+
+
 def count_faces(markers: Int32, n_rows: int) -> dict[str, int]:
     """Return the number of faces by part of the city, for ``n_rows`` rows of the building table.
 
@@ -107,8 +115,8 @@ def count_faces(markers: Int32, n_rows: int) -> dict[str, int]:
 def write_empty_tile(job: CityJob, index: int) -> dict[str, Any]:
     """Write a tile that owns nothing: its ground and buildings went to its neighbours."""
     none = np.empty((0, 3), np.int32)
-    arrays: dict[str, Array] = {"vertices": np.empty((0, 3)), "faces": none, "markers": np.empty(0, np.int32)}
-    job.scratch.write_zarr(f"tiles/{index:05d}", arrays, {"lowest": None})
+    write_tile_arrays(job, index, np.empty((0, 3)), faces=none, markers=np.empty(0, np.int32))
+    write_tile_overview(job, index, np.empty((0, 3)), faces=none, markers=np.empty(0, np.int32))
     empty = Boundary(none.astype(np.int64), np.empty(0), none[:, :2], none)
     write_boundary(job, boundary_name(0, index), empty)
     return {"faces": 0, "interior": 0, "bytes": 0}
@@ -124,13 +132,15 @@ def tile_boundary(mesh: TileMesh, edges: Int32, *, tile: int, origin: tuple[int,
     return Boundary(keys, mesh.vertices[tail, 2].copy(), edges - np.int32(mesh.n_interior), refs)
 
 
-def merge_tiles(job_path: str, level: int, index: int, children: tuple[int, int]) -> dict[str, Any]:
-    """Merge the boundaries of nodes ``children`` of the level below.
+def merge_tiles(
+    job_path: str, level: int, index: int, children: tuple[int, int], beside: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Merge the boundaries of nodes ``children`` of the level below, and of tiles that were split from these.
 
     Writes ``boundaries/l{level}-{index}`` and the seams that close here, ``seams/l{level}-{index}``.
     """
     job = load_job(job_path)
-    names = [boundary_name(level - 1, child) for child in range(*children)]
+    names = [boundary_name(level - 1, child) for child in (*range(*children), *beside)]
     merged = merge_boundaries([read_boundary(job, name) for name in names])
     return write_merged(job, level, index, merged)
 

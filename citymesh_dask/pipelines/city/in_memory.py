@@ -1,0 +1,62 @@
+"""The beginning and the end of a city run without a scratch folder: everything between its tasks stays in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import OptionError
+from ...options import CityOptions
+from ...store.memory_scratch import MemoryScratch
+from .begin import begin_store
+from .ending.assembly import partial_store
+from .inputs.survey import Survey
+from .job import CityJob, hold_job, job_file, release_job
+from .plan import city_job
+from .resume import unclaim
+
+
+def refuse_disk_settings(**given: object) -> None:
+    """Raise where something is asked for that only a run with a scratch folder has.
+
+    Raises
+    ------
+    OptionError
+        Naming the first such setting.
+    """
+    for name, value in given.items():
+        if value:
+            found = f"{value!r}, together with use_disk_store=False"
+            expected = "no such thing: a run in memory has no scratch folder and stays in this process"
+            raise OptionError(f"option {name}", found, expected, "leave one of the two out")
+
+
+def memory_job(survey: Survey, options: CityOptions, *, out: Path, fan_in: int) -> CityJob:
+    """Return the job of a run in memory; nothing is written yet."""
+    job = city_job(survey, options, out=out, scratch=out.parent, fan_in=fan_in)
+    return replace(job, scratch=MemoryScratch())
+
+
+def begin_memory_job(job: CityJob) -> None:
+    """Prepare the place of the store, and keep the job for its tasks.
+
+    Raises
+    ------
+    OutputError
+        If the place cannot be written, or another run works there.
+    """
+    begin_store(job)
+    hold_job(job)
+
+
+def before_sealing(job: CityJob) -> None:
+    """Take the claim out of a store that is about to get its name."""
+    if isinstance(job.scratch, MemoryScratch):
+        unclaim(partial_store(job))
+
+
+def end_memory_job(job: CityJob) -> None:
+    """Let everything of a run go that has ended, well or not."""
+    if isinstance(job.scratch, MemoryScratch):
+        release_job(str(job_file(job.scratch.root)))
+        job.scratch.clear()

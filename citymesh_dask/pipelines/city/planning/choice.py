@@ -1,0 +1,208 @@
+"""Workers, tiles and pieces of the input, chosen from the memory that is allowed: from generous to small, first fit.
+
+What was asked for is never changed: a number of workers or a tile size that does not fit is refused, with what would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from ....engine.machine import Resources
+from ....errors import PlanError
+from ....tiles import regular_tiling
+from ..job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob
+from .limits import MOST_TILES
+from .projections import ENDING_BYTES, projected_bytes
+
+T = TypeVar("T")
+
+_MIB = 1 << 20
+_LEAST_TILE_M = 10.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pieces in which a city is worked on.
+
+    Parameters
+    ----------
+    most_triangles : float
+        No tile projects over it.
+    points, features : int
+        Most points and footprints that one task reads.
+    fan_in : int
+        Most children of a node of the merging tree.
+    """
+
+    most_triangles: float = math.inf
+    points: int = POINTS_PER_RANGE
+    features: int = 1 << 20
+    fan_in: int = 1 << 20
+
+
+LADDER = (
+    Sizes(),
+    Sizes(600_000, POINTS_PER_RANGE // 2, 20_000),
+    Sizes(300_000, POINTS_PER_RANGE // 2, 10_000),
+    Sizes(150_000, POINTS_PER_RANGE // 4, 5_000, 8),
+    Sizes(75_000, POINTS_PER_RANGE // 8, 2_500, 4),
+    Sizes(40_000, POINTS_PER_RANGE // 16, 2_500, 2),
+)
+"""Sizes to be tried, from generous to small; smaller ones cost more in halos and tasks than they give."""
+
+Maker = Callable[[Sizes], tuple[CityJob, T]]
+"""Makes the job of a city with some sizes, and what goes with it."""
+
+
+@dataclass(frozen=True)
+class Choice(Generic[T]):
+    """What fits.
+
+    Parameters
+    ----------
+    job : CityJob
+        The job.
+    beside : Any
+        What its maker told beside it.
+    resources : Resources
+        Workers and memory.
+    """
+
+    job: CityJob
+    beside: T
+    resources: Resources
+
+
+def choose(make: Maker[T], candidates: Sequence[Resources]) -> Choice[T]:
+    """Return the first job and resources that fit.
+
+    Parameters
+    ----------
+    make : callable
+        Makes jobs; a run that goes on gives the same job for all sizes.
+    candidates : sequence of Resources
+        What may be taken, the best first.
+
+    Raises
+    ------
+    PlanError
+        If nothing fits, with the smallest memory that would do.
+    """
+    jobs = _Jobs(make)
+    for resources in candidates:
+        for job, beside in jobs:
+            if misfit(job, resources) is None:
+                return Choice(job, beside, with_tasks(resources, job))
+    raise _refusal([job for job, _ in jobs], candidates)
+
+
+def smallest_memory(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> int:
+    """Return the least memory that any of the jobs would do with, bytes."""
+    return min(needed_bytes(job, resources) for job in jobs for resources in candidates)
+
+
+def needed_bytes(job: CityJob, resources: Resources) -> int:
+    """Return the memory that a job needs with so many workers, bytes."""
+    largest = max(stage_bytes(job).values())
+    resources = with_tasks(resources, job)
+    return resources.reserved_bytes + max(resources.n_workers * largest, ENDING_BYTES)
+
+
+def misfit(job: CityJob, resources: Resources) -> tuple[str, int] | None:
+    """Return the stage that does not fit and its bytes per task beyond an idle worker; None where all fit."""
+    name, size = max(stage_bytes(job).items(), key=lambda item: item[1])
+    resources = with_tasks(resources, job)
+    if size > resources.task_bytes:
+        return name, size
+    if resources.reserved_bytes + ENDING_BYTES > resources.allowed_bytes:
+        return "finish", ENDING_BYTES
+    return None
+
+
+def with_tasks(resources: Resources, job: CityJob) -> Resources:
+    """Return resources that know about how many tasks a job has: three for a tile, and those of its inputs."""
+    tiles, rows = len(job.tiling), job.n_rows // PARTS_PER_PACK
+    n_tasks = 3 * tiles + 4 * rows + 3 * job.lattice.n_blocks + len(job.point_ranges) + len(job.footprint_ranges)
+    return replace(resources, n_tasks=n_tasks)
+
+
+def stage_bytes(job: CityJob) -> dict[str, int]:
+    """Return the stages that this job has, with the memory of their tasks."""
+    found = projected_bytes(job)
+    counts = {"sample_points": len(job.point_ranges), "sample_surface": int(job.survey.surface is not None)}
+    counts["sample_surface"] += int(job.survey.building_heights is not None)
+    counts["sample_footprints"] = int(not job.survey.points and job.survey.terrain is None)
+    return {stage: size for stage, size in found.items() if counts.get(stage, 1)}
+
+
+class _Jobs(Generic[T]):
+    """The jobs of all sizes, each made when it is looked at for the first time."""
+
+    def __init__(self, make: Maker[T]) -> None:
+        self._make = make
+        self._made: list[tuple[CityJob, T] | None] = []
+
+    def __iter__(self) -> Iterator[tuple[CityJob, T]]:
+        for place, sizes in enumerate(LADDER):
+            if place == len(self._made):
+                self._made.append(self._made_with(sizes, first=place == 0))
+            found = self._made[place]
+            if found is not None:
+                yield found
+
+    def _made_with(self, sizes: Sizes, *, first: bool) -> tuple[CityJob, T] | None:
+        try:
+            return self._make(sizes)
+        except PlanError:
+            if first:  # nothing that smaller pieces would mend
+                raise
+            return None  # a place too dense for tiles of this size
+
+
+def _refusal(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> PlanError:
+    """Return the error that names the stage that fails last, and everything that would do instead."""
+    asked, resources, job = candidates[0], candidates[-1], jobs[-1]
+    stage, size = misfit(job, resources) or ("?", 0)
+    needed = smallest_memory(jobs, candidates)
+    how = f"{resources.n_workers} worker(s)" if resources.scheduler == "processes" else "one process"
+    found = (
+        f"a task is projected to need {size / 1e6:.0f} MB beside the {resources.reserved_bytes / 1e6:.0f} MB reserved "
+        f"for {how}, which do not fit in the {resources.allowed_bytes / 1e6:.0f} MB allowed"
+    )
+    advice = [f"give --memory-limit {-(-needed // 10**6)}MB"]
+    if len(candidates) == 1 and asked.n_workers > 1:
+        advice += _fewer_workers(jobs, asked)
+    if job.options.tile_size or not job.options.use_tiling:
+        advice += _smaller_tiles(jobs[-1], candidates)
+    expected = f"at least {needed / 1e6:.0f} MB, the smallest that would do"
+    return PlanError(f"stage {stage}", found, expected, ", or ".join(advice))
+
+
+def _fewer_workers(jobs: Sequence[CityJob], asked: Resources) -> list[str]:
+    """Return the largest number of workers that would fit, as advice."""
+    for count in range(asked.n_workers - 1, 0, -1):
+        fewer = replace(asked, n_workers=count)
+        if any(misfit(job, fewer) is None for job in jobs):
+            return [f"at most --workers {count}"]
+    return ["leave --workers out"] if asked.scheduler == "processes" else []
+
+
+def _smaller_tiles(job: CityJob, candidates: Sequence[Resources]) -> list[str]:
+    """Return the largest tile size that would fit, as advice."""
+
+    def fits(edge: float) -> bool:
+        smaller = replace(job, tiling=regular_tiling(job.domain, edge))
+        return any(misfit(smaller, resources) is None for resources in candidates)
+
+    # below this size there would be too many tiles to be planned, and to be tried here
+    low = max(_LEAST_TILE_M, math.sqrt(job.domain.area / MOST_TILES))
+    high = max(low, job.options.tile_size or 4000.0)
+    if not fits(low):
+        return []
+    while high - low > max(1.0, 0.02 * low):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return [f"at most --tile-size {math.floor(low)}"]

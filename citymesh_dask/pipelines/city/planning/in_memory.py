@@ -1,0 +1,66 @@
+"""Does a city fit into memory whole, with all that its tasks leave for one another? Plain arithmetic.
+
+The constants were measured on the sample city (``MemoryScratch.held_bytes`` at the end of a run).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ....engine.machine import Resources
+from ....engine.memory import RESERVED_BYTES
+from ....errors import PlanError
+from ..job import CityJob
+from .choice import stage_bytes
+from .costs import estimated_triangles
+
+BYTES_PER_TRIANGLE = 40
+"""Tile meshes, 28 bytes (half a vertex, three corners, a marker), the boundaries of small tiles, and some slack."""
+_BYTES_PER_CELL = 16
+"""Of the terrain raster: sums, counts, filled heights and the coarser levels."""
+_BYTES_PER_CORNER = 400
+"""Of the footprints: parts, outlines, subdivided pieces."""
+_BYTES_PER_ROW = 256
+"""Of the building table, its evidence and levels."""
+
+
+def held_bytes(job: CityJob) -> int:
+    """Return the memory that everything between the tasks of a run takes at its end, bytes."""
+    triangles = estimated_triangles(job.domain, job.survey.outlines, job.options)
+    cells = job.lattice.rows * job.lattice.cols
+    corners = job.n_rows * job.survey.outlines.corners
+    parts = BYTES_PER_TRIANGLE * triangles + _BYTES_PER_CELL * cells
+    return int(parts + _BYTES_PER_CORNER * corners + _BYTES_PER_ROW * job.n_rows)
+
+
+def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources:
+    """Return for how many threads a run without a scratch folder has memory; refuse it where for none.
+
+    Parameters
+    ----------
+    job : CityJob
+        The job.
+    candidates : sequence of Resources
+        What may be taken, the best first; worker processes stand for threads.
+
+    Raises
+    ------
+    PlanError
+        With the memory that would do.
+    """
+    held, tasks = held_bytes(job), max(stage_bytes(job).values())
+    for resources in candidates:
+        needed = RESERVED_BYTES + held + resources.n_workers * tasks
+        if needed <= resources.allowed_bytes:
+            scheduler = "threads" if resources.scheduler == "processes" else resources.scheduler
+            return replace(resources, scheduler=scheduler)
+    count, allowed = resources.n_workers, resources.allowed_bytes
+    found = (
+        f"False, for a city projected to take {held / 1e6:.0f} MB, beside {count} task(s) of "
+        f"{tasks / 1e6:.0f} MB and {RESERVED_BYTES / 1e6:.0f} MB of this process: too much for the "
+        f"{allowed / 1e6:.0f} MB allowed"
+    )
+    expected = f"at least {needed / 1e6:.0f} MB for {count} thread(s)"
+    advice = f"leave it out to work through a scratch folder, or give --memory-limit {-(-needed // 10**6)}MB"
+    raise PlanError("option use_disk_store", found, expected, advice)

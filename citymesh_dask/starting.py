@@ -1,0 +1,297 @@
+"""The start of a run and its end: what it may use, where it works, who watches it, how the store is sealed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+import uuid
+import warnings
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from .city_mesh import CityMesh, open_mesh
+from .engine.cluster import ClusterExecutor, check_main_guard, local_cluster
+from .engine.executor import Executor
+from .engine.in_process import LocalExecutor
+from .engine.machine import Resources, candidate_resources, resources_of
+from .engine.main_guard import refuse_unguarded_script
+from .engine.memory import keep_no_memory
+from .engine.plan import Plan
+from .engine.remote import await_resources, check_storage, check_versions, client_of
+from .engine.run import Run
+from .errors import OutputError, RunError
+from .options import CityOptions
+from .pipelines.city.begin import Origin, begin_job, is_finished, remove_leftovers
+from .pipelines.city.choosing import choose_city
+from .pipelines.city.ending.assembly import partial_store
+from .pipelines.city.ending.finish import seal_store
+from .pipelines.city.ending.summary import run_facts
+from .pipelines.city.former import RESTORE
+from .pipelines.city.in_memory import before_sealing, begin_memory_job, end_memory_job, refuse_disk_settings
+from .pipelines.city.inputs.survey import CityInputs, PathLike
+from .pipelines.city.job import CityJob, job_file, load_job, plain_job
+from .pipelines.city.plan import plan_city
+from .pipelines.city.planning.choice import Choice
+from .pipelines.city.recovery import TileRecovery, forget_skipped
+from .pipelines.city.request import Request, survey_request
+from .pipelines.city.resume import unclaim
+from .report import read_facts, report_path, write_report
+from .settings import RunSettings
+from .store.city_store import open_store
+from .store.manifest import ReceiptFolder
+from .store.memory_scratch import MemoryLedger, MemoryScratch
+from .watching import Watchers, begun_facts, log_path
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What happens when all tasks are done: the store is sealed, the report written, the scratch removed.
+
+    Parameters
+    ----------
+    job : CityJob
+        The run.
+    fingerprint : str
+        Of inputs and options.
+    inputs : tuple of dict
+        Role and fingerprint of the input files.
+    keep_intermediate : bool
+        Whether the scratch folder stays.
+    plan : Plan
+        Its first plan.
+    begun : float
+        When it began, seconds since the epoch.
+    name : str
+        Tells its receipts from those of other runs.
+    """
+
+    job: CityJob
+    fingerprint: str
+    inputs: tuple[dict[str, Any], ...]
+    keep_intermediate: bool
+    plan: Plan
+    begun: float = dataclasses.field(default_factory=time.time)
+    name: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    def __call__(self, run: Run[CityMesh]) -> CityMesh:
+        planned = {task.key for task in run.plan.tasks()}  # tasks of former plans have receipts, too
+        receipts = {receipt.key: receipt for receipt in self.ledger.all() if receipt.key in planned}
+        job = plain_job(load_job(str(job_file(self.job.scratch.root))))  # tiles may have been split since it was begun
+        self.ledger.seal()
+        before_sealing(job)
+        seal_store(job, receipts, inputs=self.inputs, fingerprint=self.fingerprint)
+        run.report = run_facts(job, run.plan, receipts, inputs=self.inputs, begun=self.begun)
+        run.raise_if_cancelled()
+        try:
+            write_report(open_store(self.job.out), run.report)
+        except (OutputError, RunError) as error:  # the store is whole without it
+            note = f"the report could not be written: {error}"
+            run.report = dataclasses.replace(run.report, warnings=(*run.report.warnings, note))
+        if not self.keep_intermediate:
+            shutil.rmtree(self.job.scratch.root, ignore_errors=True)
+        return open_mesh(self.job.out)
+
+    @property
+    def ledger(self) -> ReceiptFolder | MemoryLedger:
+        """Receipts of the run."""
+        scratch = self.job.scratch
+        if isinstance(scratch, MemoryScratch):
+            return scratch.ledger
+        return ReceiptFolder(str(scratch.root / "receipts"), self.name, RESTORE)
+
+
+def start_city(
+    inputs: CityInputs,
+    options: CityOptions,
+    *,
+    out: PathLike | None,
+    settings: RunSettings,
+    client: Client | None = None,
+    progress: bool = True,
+) -> Run[CityMesh]:
+    """Check, plan and start the building of a city; return at once with its future.
+
+    Parameters
+    ----------
+    inputs : CityInputs
+        Files.
+    options : CityOptions
+        What the mesh shall look like.
+    out : path
+        Folder of the store.
+    settings : RunSettings
+        How it is run.
+    client : distributed.Client, optional
+        A running cluster to work on.
+    progress : bool
+        Whether to show progress.
+
+    Raises
+    ------
+    InputError, OptionError, OutputError, PlanError
+        Before anything is run, where inputs, options, output or plan are not usable.
+    """
+    client = find_client(settings, client)
+    candidates = run_candidates(settings, client)
+    request = survey_request(inputs, options, out)
+    if is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart):
+        return _finished_run(request, settings, candidates[0])
+    _refuse_second_run(request.out)
+    if not settings.use_disk_store:
+        refuse_disk_settings(client=client, temp_dir=settings.temp_dir, keep_intermediate=settings.keep_intermediate)
+    choice = choose_city(request, settings, candidates)
+    ending = _begin(choice, request, settings)
+    try:
+        run = _start(ending, settings, scheduler=choice.resources.scheduler, client=client, progress=progress)
+    except BaseException:
+        unclaim(ending.job.scratch.root)
+        raise
+    _runs[request.out] = run
+    return run
+
+
+def find_client(settings: RunSettings, client: Client | None = None) -> Client | None:
+    """Return the client of the cluster that was asked for; None where a run begins its own, or needs none.
+
+    Raises
+    ------
+    OptionError
+        If nothing answers at the address, or a cluster of our own could not be begun by this script.
+    """
+    check_main_guard()
+    if client is None and settings.scheduler_address is None and settings.scheduler == "processes":
+        refuse_unguarded_script()
+    return client_of(settings.scheduler_address, client)
+
+
+def run_candidates(settings: RunSettings, client: Client | None = None) -> list[Resources]:
+    """Return what a run may use, the best first: what the caller's cluster has, else what is asked for.
+
+    Raises
+    ------
+    OptionError
+        If memory or workers cannot be understood.
+    """
+    found = candidate_resources(settings.memory_limit, settings.n_workers, scheduler=settings.scheduler)
+    if client is None:
+        for note in found[0].notes:
+            warnings.warn(note, stacklevel=4)
+        return found
+    if settings.memory_limit != "auto" or settings.n_workers != "auto":
+        warnings.warn("memory_limit and n_workers are ignored: the workers of the cluster have their own", stacklevel=4)
+    shared = await_resources(client)
+    check_versions(client)
+    return [shared]
+
+
+_runs: weakref.WeakValueDictionary[Path, Run[CityMesh]] = weakref.WeakValueDictionary()
+"""Runs of this process by store; those of other processes are found by their scratch folders."""
+
+
+def _refuse_second_run(out: Path) -> None:
+    run = _runs.get(out)
+    if run is not None and not run.done():
+        found = "a run of this process is writing it"
+        raise OutputError(str(out), found, "one run at a time", "wait for its result(), or cancel() it first")
+
+
+def _begin(choice: Choice[Origin], request: Request, settings: RunSettings) -> Ending:
+    """Claim the places of a run, keep its job there, and return its end."""
+    job = forget_skipped(choice.job)
+    plan = plan_city(job, str(job_file(job.scratch.root)), choice.resources)
+    if settings.use_disk_store:
+        begin_job(job, request.fingerprint, resumed=choice.beside)
+    else:
+        begin_memory_job(job)
+    return Ending(job, request.fingerprint, tuple(map(dict, request.inputs)), settings.keep_intermediate, plan)
+
+
+def _start(
+    ending: Ending, settings: RunSettings, *, scheduler: str, client: Client | None, progress: bool
+) -> Run[CityMesh]:
+    """Start a planned run whose scratch folder is claimed already."""
+    job, plan = ending.job, ending.plan
+    if client is not None:
+        _check_storage(client, ending)
+    keep_no_memory()
+    watchers = Watchers()
+    log = log_path(Path(job.out), settings.log)
+    if log is not None:
+        watchers.write_log(log, plan, begun_facts(job, ending.inputs))
+    executor = _executor(plan, job, client=client, scheduler=scheduler)
+    watchers.show_page(executor, plan, job)
+    if progress:
+        watchers.show_progress(plan)
+    run = Run(
+        plan,
+        ending.ledger,
+        executor,
+        finish=ending,
+        listeners=watchers.listeners,
+        retries=settings.retries,
+        recovery=_recovery(plan, job, settings.on_error),
+        name=watchers.name,
+    )
+    run.page_link = watchers.page.link if watchers.page else None
+    run.add_done_callback(watchers.end)
+    run.add_done_callback(lambda _: end_memory_job(job))
+    run.add_done_callback(lambda _: unclaim(job.scratch.root))
+    return run
+
+
+def _recovery(plan: Plan, job: CityJob, on_error: str) -> TileRecovery:
+    path, resources = str(job_file(job.scratch.root)), resources_of(plan)
+    return TileRecovery(path, lambda changed: plan_city(changed, path, resources), on_error=on_error)
+
+
+def _check_storage(client: Client, ending: Ending) -> None:
+    """Refuse a cluster that does not share our storage; leave nothing behind that was made for this run."""
+    scratch, partial = ending.job.scratch.root, partial_store(ending.job)
+    begun_before = any(scratch.glob("receipts/*"))
+    try:
+        check_storage(client, (scratch, partial), {e["path"]: e["bytes"] for e in ending.inputs if e["bytes"]})
+    except BaseException:
+        for folder in () if begun_before else (scratch, partial):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str) -> Executor:
+    if client is not None:
+        return ClusterExecutor(client)
+    if isinstance(job.scratch, MemoryScratch) and scheduler == "processes":
+        scheduler = "threads"
+    if scheduler != "processes":
+        return LocalExecutor(scheduler, plan.n_workers)
+    resources = resources_of(plan)
+    return ClusterExecutor(
+        *local_cluster(
+            n_workers=plan.n_workers,
+            worker_bytes=resources.worker_bytes,
+            local_directory=str(job.scratch.root / "dask"),
+            preload=("citymesh_dask.pipelines.city.plan",),
+        )
+    )
+
+
+def _finished_run(request: Request, settings: RunSettings, resources: Resources) -> Run[CityMesh]:
+    """Return a run with nothing to do, with the report of the run that did it.
+
+    The store is there, from the same inputs and options.
+    """
+    out = request.out
+    if settings.use_disk_store and not settings.keep_intermediate:
+        remove_leftovers(out, request.fingerprint, settings.temp_dir, report=report_path(out))
+
+    def finish(run: Run[CityMesh]) -> CityMesh:
+        store = open_store(out)
+        run.report = read_facts(store)
+        return CityMesh(store)
+
+    plan = Plan((), resources.allowed_bytes, resources.n_workers)
+    return Run(plan, ReceiptFolder(str(out / "none")), LocalExecutor("synchronous", 1), finish=finish)

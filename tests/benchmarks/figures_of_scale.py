@@ -1,0 +1,241 @@
+"""A mesh far larger than memory, in a hard limit; what grows with the number of tiles, and what does not.
+
+python -m tests.benchmarks --only scale          600 km2, 51 GB of mesh: needs 65 GB of room and 15 minutes
+python -m tests.benchmarks --only scale --quick  6 km2
+
+Isolates what a user sees: commands are run as a user would, in a memory control group of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import citymesh_dask
+from citymesh_dask.engine.memory import parse_bytes
+from citymesh_dask.facts import RunFacts
+from citymesh_dask.report import read_facts, report_path
+from citymesh_dask.store.city_store import open_store
+from tests.benchmarks.figures import FULL, TINY, Figure, Scale, skipped
+from tests.benchmarks.figures_of_runs import MERGING, RAW_BYTES_PER_FACE, WORKERS, written_bytes
+from tests.benchmarks.large_city import SQUARE_M, LargeCity, large_city
+from tests.benchmarks.sample import KEPT
+from tests.hard_limits import Limited, can_limit, run_limited
+
+MEMORY = "4GB"
+ANONYMOUS_BYTES = 2e9
+SECONDS = 600.0
+DISK_SHARE = 1.25
+RAW_BYTES = 50e9
+MOST_GROWTH = 1.1
+MOST_WRITTEN = 2.3
+_SAMPLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build in a hard limit took.
+
+    Parameters
+    ----------
+    limited : Limited
+        Memory, time, exit code.
+    facts : RunFacts or None
+        Its report; None where it failed.
+    disk_peak : int
+        Bytes of scratch folder and result on the disk, at most.
+    """
+
+    limited: Limited
+    facts: RunFacts | None
+    disk_peak: int
+
+
+class DiskPeak:
+    """The most bytes on the disk of some folders, sampled; files with two names count once."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak = 0
+
+    def __enter__(self) -> DiskPeak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        pause = _SAMPLE_SECONDS
+        while not self._stop.wait(pause):
+            start = time.monotonic()
+            self.peak = max(self.peak, _disk_bytes(self._folders))
+            # of thousands of files that is work, too: a twentieth of a core at most
+            pause = max(_SAMPLE_SECONDS, 20 * (time.monotonic() - start))
+
+
+def _disk_bytes(folders: Sequence[Path]) -> int:
+    sizes: dict[int, int] = {}
+    for folder in folders:
+        for path, _, names in os.walk(folder):
+            for name in names:
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    found = Path(path, name).stat()
+                    sizes[found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
+
+
+def measure(scale: Scale, folder: Path = KEPT) -> Iterator[Figure]:
+    """Yield the figures of a large city, of memory against tiles, and of bytes written against tiles."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not can_limit():
+        yield skipped("scale", "no right to make memory control groups")
+        return
+    yield from _headline(scale, folder)
+    yield from _tiles_and_memory(scale, folder)
+    yield from _tiles_and_bytes(scale, folder)
+
+
+def _headline(scale: Scale, folder: Path) -> Iterator[Figure]:
+    """Build and check a city of at least 50 GB raw."""
+    columns, rows = (48, 50) if scale == FULL else (1, 1) if scale == TINY else (4, 6)
+    city = large_city(columns, rows, folder)
+    size = 5.0 if scale == TINY else 1.07
+    out = folder / "scale.zarr"
+    built = build(city, out, size=size)
+    what = f"{city.km2:g} km2, {city.n_buildings:,} buildings"
+    targets = scale == FULL
+    yield from _build_figures(built, what, targets=targets)
+    if built.facts is not None:
+        yield from _check_figures(out, what)
+    _remove(out)
+
+
+def build(city: LargeCity, out: Path, *, size: float, more: Sequence[str] = ()) -> Built:
+    """Build a city with triangles of one size everywhere, in a hard limit of `MEMORY`."""
+    _remove(out)
+    words = ["build", "--footprints", city.footprints, "--terrain", city.terrain, "--height-field", "height"]
+    words += ["--max-mesh-size", size, "--building-mesh-triangle-size", size]
+    words += ["--memory-limit", MEMORY, "--workers", WORKERS, "--out", out, "--quiet", *more]
+    with DiskPeak(_folders(out)) as disk:
+        limited = _limited(words)
+    facts = read_facts(open_store(out)) if limited.returncode == 0 else None
+    return Built(limited, facts, disk.peak)
+
+
+def _limited(words: Sequence[object]) -> Limited:
+    return run_limited([sys.executable, "-m", "citymesh_dask", *map(str, words)], parse_bytes(MEMORY))
+
+
+def _folders(out: Path) -> list[Path]:
+    """Return where a run writes: the result, and on the way to it."""
+    return [out, out.with_name(f"{out.name}.scratch"), out.with_name(f".{out.name}.partial")]
+
+
+def _remove(out: Path) -> None:
+    for path in _folders(out):
+        shutil.rmtree(path, ignore_errors=True)
+    report_path(out).unlink(missing_ok=True)
+
+
+def _build_figures(built: Built, what: str, *, targets: bool) -> Iterator[Figure]:
+    limited = built.limited
+    if built.facts is None:
+        yield skipped(f"{what}: build in a hard {MEMORY}", f"exit code {limited.returncode}: {limited.output[-300:]}")
+        return
+    faces = built.facts.n_faces
+    raw = RAW_BYTES_PER_FACE * faces
+    note = f"{faces:,} triangles, {RAW_BYTES_PER_FACE} bytes each"
+    least = RAW_BYTES / 1e9 if targets else None
+    yield Figure(f"{what}: mesh as plain arrays", raw / 1e9, "GB", least, at_least=True, note=note)
+    note = f"{faces / limited.seconds / 1e6:.2f} M triangles/s, {WORKERS} workers; from the command to its end"
+    yield Figure(f"{what}: build in a hard {MEMORY}", limited.seconds, "s", SECONDS if targets else None, note=note)
+    yield _memory_figure(limited, f"{what}: build")
+    yield Figure(f"{what}: processes killed for want of memory", limited.oom_kills, "", 0.0)
+    note = f"{built.disk_peak / 1e9:.1f} GB of scratch folder and result at most"
+    disk = DISK_SHARE if targets else None
+    yield Figure(f"{what}: peak of the disk / mesh", built.disk_peak / raw, "", disk, note=note)
+    for stage in built.facts.stages:
+        if stage.tasks and stage.wall > 0.01 * limited.seconds:
+            note = f"{stage.tasks} tasks, {stage.seconds:.1f} s of work"
+            yield Figure(f"{what}: {stage.name}", stage.wall, "s", peak_bytes=stage.peak_memory, note=note)
+
+
+def _memory_figure(limited: Limited, what: str) -> Figure:
+    note = f"{limited.total_peak / 1e9:.2f} GB with the page cache, {limited.oom_kills} processes killed"
+    peak = limited.anonymous_peak
+    return Figure(f"{what}: anonymous memory of all processes", peak / 1e9, "GB", ANONYMOUS_BYTES / 1e9, note=note)
+
+
+def _check_figures(out: Path, what: str) -> Iterator[Figure]:
+    """Yield time and memory of ``citymesh check`` in the same limit; it must say that the mesh holds."""
+    limited = _limited(["check", out, "--memory-limit", MEMORY, "--workers", WORKERS])
+    said = "it holds" if limited.returncode == 0 else f"exit code {limited.returncode}: {limited.output[-300:]}"
+    yield Figure(f"{what}: exit code of check in the same limit", abs(limited.returncode), "", 0.0, note=said)
+    yield Figure(f"{what}: check", limited.seconds, "s")
+    yield _memory_figure(limited, f"{what}: check")
+
+
+def _tiles_and_memory(scale: Scale, folder: Path) -> Iterator[Figure]:
+    """Hold memory and merging of 100 tiles against those of 10 of the same size."""
+    size = 20.0 if scale == TINY else 2.0
+    peaks, merging = [], []
+    for columns, rows in ((2, 1), (3, 3)) if scale == TINY else ((5, 2), (10, 10)):
+        out = folder / "tiles.zarr"
+        built = build(large_city(columns, rows, folder), out, size=size, more=("--tile-size", str(SQUARE_M)))
+        _remove(out)
+        if built.facts is None:
+            yield skipped("memory against tiles", f"exit code {built.limited.returncode}")
+            return
+        peaks.append(built.limited.anonymous_peak)
+        seconds = sum(s.seconds for s in built.facts.stages if s.name.startswith(MERGING))
+        merging.append(seconds / (columns * rows))
+    note = f"{peaks[0] / 1e6:.0f} and {peaks[1] / 1e6:.0f} MB of all processes"
+    most = None if scale == TINY else MOST_GROWTH
+    yield Figure("memory of 100 tiles / of 10 tiles", peaks[1] / max(peaks[0], 1), "", most, note=note)
+    note = f"{1e3 * merging[0]:.1f} and {1e3 * merging[1]:.1f} ms per tile; log N alone makes it 2"
+    most = None if scale == TINY else 2.0
+    yield Figure("merging per tile, of 100 / of 10 tiles", merging[1] / max(merging[0], 1e-9), "", most, note=note)
+
+
+def _tiles_and_bytes(scale: Scale, folder: Path) -> Iterator[Figure]:
+    """Hold what is written for a city against its mesh, in few tiles and in many."""
+    city = large_city(1, 1, folder) if scale == TINY else large_city(4, 4, folder)
+    counts = (4,) if scale == TINY else (16, 64, 256)
+    client = citymesh_dask.connect(n_workers=WORKERS)
+    try:
+        for count in counts:
+            yield _written_figure(client, city, count, out=folder / "bytes.zarr", size=10.0 if scale == TINY else 2.0)
+    finally:
+        client.close()
+
+
+def _written_figure(client: object, city: LargeCity, count: int, *, out: Path, size: float) -> Figure:
+    _remove(out)
+    before = written_bytes(client)
+    run = citymesh_dask.build_city_mesh(
+        city.footprints,
+        out,
+        terrain=city.terrain,
+        height_field="height",
+        max_mesh_size=size,
+        building_mesh_triangle_size=size,
+        tile_size=(city.km2 * 1e6 / count) ** 0.5,
+        client=client,
+        progress=False,
+    )
+    mesh = run.result()
+    raw, written = RAW_BYTES_PER_FACE * mesh.n_faces, written_bytes(client) - before
+    _remove(out)
+    note = f"{written / 1e6:,.0f} MB in all, mesh of {raw / 1e6:,.0f} MB"
+    return Figure(f"bytes written / raw mesh, {count} tiles", written / raw, "", MOST_WRITTEN, note=note)

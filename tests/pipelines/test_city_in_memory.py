@@ -1,0 +1,152 @@
+"""City runs that keep everything between their tasks in memory."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+import citymesh_dask as cm
+from citymesh_dask import cli
+from citymesh_dask.errors import OptionError, OutputError, PlanError, RunError
+from citymesh_dask.pipelines.checking.check import check_store
+from citymesh_dask.pipelines.city import job as jobs
+from citymesh_dask.pipelines.city import resume
+from citymesh_dask.pipelines.city.planning import in_memory
+from citymesh_dask.pipelines.city.tiles import meshes
+from citymesh_dask.store.memory_scratch import MemoryScratch
+from tests.hostile import results, write_town
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_town(tmp_path_factory.mktemp("town"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def build(town: Path, out: str, **more: Any) -> cm.Run[cm.CityMesh]:
+    settings = {"points": town / "town.laz", "tile_size": 15, "max_mesh_size": 4, "n_workers": 2, "progress": False}
+    return cm.build_city_mesh(town / "town.gpkg", out, **{**settings, **more})
+
+
+def same(one: cm.CityMesh, two: cm.CityMesh) -> bool:
+    names = ("vertices", "faces", "markers", "building")
+    arrays = [(getattr(one, name).compute(), getattr(two, name).compute()) for name in names]
+    arrays += [(one.buildings[name], two.buildings[name]) for name in one.buildings]
+    return one.buildings.keys() == two.buildings.keys() and all(
+        a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in arrays
+    )
+
+
+@pytest.mark.parametrize("solid", [False, True])
+def test_the_result_is_that_of_a_run_through_the_disk(solid: bool, town: Path, here: Path) -> None:
+    through = build(town, "disk.zarr", scheduler="synchronous", solid=solid).result()
+    run = build(town, "memory.zarr", use_disk_store=False, solid=solid)
+    assert run.plan.n_workers == 2 and run.dashboard_link is None
+    result = run.result()
+    assert same(result, through)
+    assert result.attributes["certificate"] == through.attributes["certificate"]
+    assert result.attributes["fingerprint"] == through.attributes["fingerprint"]
+    assert check_store("memory.zarr").ok
+    assert not list((here / "memory.zarr").rglob("running.json"))
+    assert run.report.stages and not run.report.warnings
+
+
+def test_nothing_but_the_store_is_written(town: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[str] = set()
+    write = meshes.write_tile
+
+    def look(*arguments: Any) -> dict[str, Any]:
+        seen.update(path.name for path in here.iterdir())
+        return write(*arguments)
+
+    monkeypatch.setattr(meshes, "write_tile", look)
+    build(town, "out.zarr", use_disk_store=False, scheduler="synchronous").result()
+    assert seen == {".out.zarr.memory.partial"}
+    assert sorted(path.name for path in here.iterdir()) == ["out.report.html", "out.zarr"]
+
+
+def test_everything_is_let_go_after_the_run(town: Path) -> None:
+    build(town, "out.zarr", use_disk_store=False).result()
+    assert not jobs._held
+    gc.collect()
+    assert not [o for o in gc.get_objects() if isinstance(o, MemoryScratch) and o.groups]
+
+
+def test_a_run_that_fails_leaves_no_result_and_lets_everything_go(
+    town: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a failure for the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(meshes, "extrude_tile", fail)
+        with pytest.raises(RunError, match=r"mesh_tile-.*a failure for the test"):
+            build(town, "out.zarr", use_disk_store=False).result()
+    assert results(here) == [] and not jobs._held
+    assert build(town, "out.zarr", use_disk_store=False).result().n_faces
+
+
+def test_a_city_that_does_not_fit_is_refused(town: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_memory, "BYTES_PER_TRIANGLE", 1e9)
+    with pytest.raises(PlanError, match=r"use_disk_store.*projected to take .* MB allowed.*--memory-limit \d+MB"):
+        build(town, "out.zarr", use_disk_store=False, memory_limit="2GB")
+    assert list(here.iterdir()) == []
+
+
+def test_memory_held_is_projected(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    clear = MemoryScratch.clear
+
+    def weigh(scratch: MemoryScratch) -> None:
+        held.append(sum(scratch.held_bytes().values()))
+        clear(scratch)
+
+    projected: list[int] = []
+    project = in_memory.held_bytes
+
+    def note(job: jobs.CityJob) -> int:
+        projected.append(project(job))
+        return projected[-1]
+
+    monkeypatch.setattr(MemoryScratch, "clear", weigh)
+    monkeypatch.setattr(in_memory, "held_bytes", note)
+    build(town, "out.zarr", use_disk_store=False, max_mesh_size=0.3, building_mesh_triangle_size=0.3).result()
+    assert 500_000 < max(held) <= projected[0] + 100_000, "a small city has small arrays besides"
+
+
+def test_settings_of_the_disk_are_refused(town: Path, here: Path) -> None:
+    for wrong in ({"keep_intermediate": True}, {"temp_dir": "here"}):
+        with pytest.raises(OptionError, match="together with use_disk_store=False"):
+            build(town, "out.zarr", use_disk_store=False, **wrong)
+    assert list(here.iterdir()) == []
+
+
+def test_a_second_run_on_one_output_is_refused(town: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with monkeypatch.context() as patched:
+        patched.setattr(resume.psutil, "Process", lambda pid=other.pid, process=psutil.Process: process(pid))
+        (here / ".out.zarr.memory.partial").mkdir()
+        resume.claim(here / ".out.zarr.memory.partial")
+    with pytest.raises(OutputError, match=rf"another run works on it \(process {other.pid}\)"):
+        build(town, "out.zarr", use_disk_store=False)
+    other.communicate(b"\n")
+    assert build(town, "out.zarr", use_disk_store=False).result().n_faces
+
+
+def test_the_command_takes_the_flag(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["build", "--footprints", f"{town}/town.gpkg", "--points", f"{town}/town.laz", "--out", "out.zarr"]
+    assert cli.main([*words, "--no-use-disk-store", "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["store"].endswith("out.zarr")

@@ -1,0 +1,43 @@
+"""Runs in hard memory limits: the kernel kills nothing, and no task takes more than was projected for it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.figures_of_limits import limited_run, limits_city
+from tests.hard_limits import can_limit, run_limited
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not can_limit(), reason="no right to make memory control groups"
+)
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return limits_city(1000.0, tmp_path_factory.mktemp("limits"))
+
+
+@pytest.mark.parametrize(("allowed", "one_process"), [(500_000_000, True), (1_000_000_000, False)])
+def test_a_square_kilometre_in_a_hard_limit(allowed: int, one_process: bool, city: Path) -> None:
+    row = limited_run(city, allowed, folder=city.parent)
+    assert row.limited.oom_kills == 0
+    assert row.limited.returncode == 0, row.limited.output[-2000:]
+    assert row.over == []
+    assert row.limited.anonymous_peak < allowed
+    assert 0.7 <= row.written_share <= 1
+    assert row.report["outcomes"]["meshed"] > 1500
+    if one_process:
+        assert row.report["workers"] == 1
+
+
+def test_auto_takes_what_the_limit_leaves(city: Path) -> None:
+    out = city.parent / "auto.zarr"
+    words = ["plan", "--footprints", str(city / "footprints.gpkg"), "--terrain", str(city / "terrain.tif")]
+    found = run_limited(
+        [sys.executable, "-m", "citymesh_dask", *words, "--height-field", "height", "--out", str(out)], 1_200_000_000
+    )
+    assert found.returncode == 0, found.output
+    assert "allowed 0.6" in found.output or "allowed 0.5" in found.output

@@ -1,0 +1,104 @@
+"""The command ``citymesh plan``: tells what a build would take, and writes nothing at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import citymesh_dask as cm
+from citymesh_dask import cli
+from tests.hostile import write_town
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = write_town(tmp_path / "town")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return folder
+
+
+def arguments(town: Path, *more: str) -> list[str]:
+    return ["plan", "--footprints", str(town / "town.gpkg"), "--points", str(town / "town.laz"), *more]
+
+
+def everything(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+def test_nothing_is_written(town: Path, capsys: Captured) -> None:
+    before = everything(town.parent)
+    assert cli.main(arguments(town, "--out", "city.zarr", "--memory-limit", "2GB")) == 0
+    assert everything(town.parent) == before
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    for word in ("mesh_tile", "reserved", "tiles: ", "MB free", "time: about", "0.5 GB", "32 GB", "smallest memory"):
+        assert word in shown.err
+
+
+def test_json_holds_what_is_shown(town: Path, capsys: Captured) -> None:
+    line = arguments(town, "--out", "city.zarr", "--memory-limit", "2GB", "--workers", "2", "--json", "--quiet")
+    assert cli.main(line) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    found = json.loads(shown.out)
+    assert found["n_workers"] == 2 and found["allowed_bytes"] == 2_000_000_000
+    assert {"stage", "tasks", "projected_bytes", "written_bytes", "seconds"} == set(found["stages"][0])
+    assert [choice["allowed_bytes"] for choice in found["choices"]] == [5e8, 1e9, 2e9, 4e9, 8e9, 32e9]
+    assert "refused" in found["choices"][0], "two workers were asked for"
+    assert found["choices"][-1]["n_workers"] == 2
+    assert {disk["flag"] for disk in found["disks"]} == {"--temp-dir", "--out"}
+    assert found["smallest_bytes"] > found["reserved_bytes"]
+
+
+def test_the_plan_is_that_of_the_run(town: Path, capsys: Captured) -> None:
+    assert cli.main(arguments(town, "--out", "city.zarr", "--scheduler", "synchronous", "--json", "--quiet")) == 0
+    planned = json.loads(capsys.readouterr().out)
+    inputs = {"footprints": town / "town.gpkg", "points": town / "town.laz"}
+    run = cm.build_city_mesh(**inputs, out="city.zarr", scheduler="synchronous", progress=False)
+    run.result()
+    assert [(row["stage"], row["tasks"]) for row in run.plan.rows()] == [
+        (row["stage"], row["tasks"]) for row in planned["stages"]
+    ]
+    assert run.plan.facts["scheduler"] == planned["scheduler"] == "synchronous"
+
+
+def test_a_config_is_planned_too(town: Path, capsys: Captured) -> None:
+    config = Path("city.yaml")
+    config.write_text(f"pipeline: city\nfootprints: {town}/town.gpkg\npoints: {town}/town.laz\nout: city.zarr\n")
+    assert cli.main(["plan", "city.yaml", "--set", "tile_size=20", "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["largest_tile_m"] == 20
+    assert [path.name for path in Path().iterdir()] == ["city.yaml"]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["plan"])
+    assert caught.value.code == 2
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["plan", "city.yaml", "--out", "other.zarr"])
+    assert caught.value.code == 2
+
+
+def test_memory_that_cannot_do_is_refused_with_the_smallest_that_would(town: Path, capsys: Captured) -> None:
+    for command in ("plan", "build"):
+        line = [command, *arguments(town)[1:], "--out", "city.zarr"]
+        assert cli.main([*line, "--memory-limit", "100MB"]) == 2
+        message = capsys.readouterr().err.strip()
+        assert "\n" not in message and message.startswith("citymesh: error: stage ")
+        named = re.search(r"--memory-limit (\d+MB)", message)
+        assert named
+        assert cli.main([*arguments(town), "--out", "city.zarr", "--memory-limit", named[1], "--quiet"]) == 0
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["4 gigs", "4 GBB", "four", "", "-1GB", "1,5GB", "nan"])
+def test_unreadable_amounts_are_refused(text: str, town: Path, capsys: Captured) -> None:
+    assert cli.main([*arguments(town), "--out", "city.zarr", f"--memory-limit={text}"]) == 2
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message
+    assert repr(text) in message and "an amount such as 4GB" in message
+    assert list(Path().iterdir()) == []
