@@ -92,7 +92,7 @@ def test_differences_are_told() -> None:
 # ---- any tiling, any number of workers, any fan-in, any moment -----------------------------------
 
 FEW = settings(
-    max_examples=5,
+    max_examples=2,
     derandomize=True,
     database=None,
     deadline=None,

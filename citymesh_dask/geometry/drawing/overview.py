@@ -17,6 +17,7 @@ from numba import njit
 
 from ...mesh import TERRAIN_MARKER
 from ...outlines import Bool, Float64, Int32
+from ..terrain.filling import VOID, fill_top
 
 CELLS = 1536
 """Cells along the longer edge of the domain: about one for each pixel of a picture."""
@@ -273,23 +274,15 @@ def _triangles(quads: Float64, markers: Int32) -> list[tuple[Float64, Int32]]:
 
 
 def _corner_heights(terrain: npt.NDArray[np.floating]) -> Float64:
-    """Return the ground at the corners of cells: the mean of the cells around, where there are any, else of corners."""
-    total, count = np.zeros(np.add(terrain.shape, 1)), np.zeros(np.add(terrain.shape, 1))
+    """Return the ground at the corners of cells: the mean of the cells around, filled up under large roofs."""
+    total, count = np.zeros(np.add(terrain.shape, 1)), np.zeros(np.add(terrain.shape, 1), np.int64)
     known = np.isfinite(terrain)
     for down in (0, 1):
         for right in (0, 1):
             place = np.s_[down : down + terrain.shape[0], right : right + terrain.shape[1]]
             total[place] += np.where(known, terrain, 0.0)
             count[place] += known
-    heights = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    while np.isnan(heights).any() and np.isfinite(heights).any():  # under large roofs
-        heights = np.where(np.isnan(heights), _mean_around(heights), heights)
-    return heights
-
-
-def _mean_around(heights: Float64) -> Float64:
-    padded = np.pad(heights, 1, constant_values=np.nan)
-    beside = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
-    count = sum(np.isfinite(part).astype(np.int64) for part in beside)
-    total = sum(np.nan_to_num(part) for part in beside)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    if not known.any():
+        return np.full(total.shape, np.nan)
+    millimetres = np.where(count > 0, np.rint(1000 * total / np.maximum(count, 1)), VOID).astype(np.int32)
+    return fill_top(millimetres) / 1000.0
