@@ -19,7 +19,7 @@ from citymesh_dask.errors import InputError, OptionError, OutputError, PlanError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.store.city_store import open_store
 from tests.builders import block_store
-from tests.hostile import HOUSES, assert_one_message, command, cut, refused, results, write_cloud, write_town, zeroed
+from tests.hostile import HOUSES, assert_one_message, command, cut, refused, results, write_cloud, zeroed
 from tests.vector_samples import write_vectors
 
 Captured = pytest.CaptureFixture[str]
@@ -27,15 +27,7 @@ FOOTPRINTS, POINTS = "--footprints {town}/town.gpkg", "--points {town}/town.laz"
 BUILD = "build --scheduler synchronous --quiet --out out.zarr"
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def words(line: str, town: Path) -> list[str]:

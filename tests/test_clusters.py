@@ -25,18 +25,9 @@ from citymesh_dask.errors import InputMissingError, OptionError, OutputError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.sample_city.landscape import SampleCity
 from tests.dask_processes import DaskProcesses, dask_processes, kill_group, wait_for
-from tests.hostile import assert_one_message, results, write_town
+from tests.hostile import assert_one_message, results
 
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture(scope="module")

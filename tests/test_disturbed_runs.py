@@ -24,20 +24,12 @@ from citymesh_dask.engine.remote import connect_address
 from citymesh_dask.errors import OptionError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city.tiles import meshes
-from tests.hostile import assert_one_message, refused, results, write_town
+from tests.hostile import assert_one_message, refused, results
 
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def build(town: Path, *more: str, scheduler: str = "synchronous", out: str = "out.zarr") -> list[str]:

@@ -18,18 +18,13 @@ import pytest
 from citymesh_dask import cli
 from citymesh_dask.engine.signals import signals_held_back, undisturbed
 from citymesh_dask.pipelines.checking.check import check_store
-from tests.hostile import assert_one_message, results, write_town
+from tests.hostile import assert_one_message, results
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 Captured = pytest.CaptureFixture[str]
 Moment = Callable[[Path, subprocess.Popen[str]], bool]
 GO_ON = "the same command goes on with the tasks that are finished"
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
 
 
 def build(town: Path, *, scheduler: str, size: str = "0.4") -> list[str]:

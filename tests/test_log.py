@@ -15,12 +15,6 @@ from citymesh_dask.engine.log import RunLog
 from citymesh_dask.engine.plan import Plan, numbered_stage
 from citymesh_dask.engine.progress import PlanChanged, TaskDone, TaskTrouble
 from citymesh_dask.errors import ConfigError, OutputError
-from tests.hostile import write_town
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

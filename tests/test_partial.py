@@ -24,15 +24,10 @@ from citymesh_dask.pipelines.city.tiles import meshes
 from citymesh_dask.sample_city.landscape import SampleCity
 from citymesh_dask.tiles import MESH_UNITS
 from tests.dask_processes import wait_for
-from tests.hostile import refused, write_town
+from tests.hostile import refused
 
 SHAPE = {"tile_size": 20, "max_mesh_size": 4, "building_mesh_triangle_size": 4, "progress": False}
 STOP_AT = 3
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
 
 
 @pytest.fixture(scope="module")

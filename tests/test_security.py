@@ -23,14 +23,9 @@ from citymesh_dask.errors import OptionError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.store.city_store import open_store
 from tests.dask_processes import dask_processes, wait_for
-from tests.hostile import HOUSES, write_town
+from tests.hostile import HOUSES
 
 SHAPE: dict[str, Any] = {"max_mesh_size": 10, "progress": False}
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
 
 
 # ---- sockets -------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from citymesh_dask.pipelines.city.job import job_file, load_job
 from citymesh_dask.report import report_path
 from citymesh_dask.store.city_store import open_store
 from tests import poison
-from tests.hostile import assert_one_message, results, write_town
+from tests.hostile import assert_one_message, results
 
 Captured = pytest.CaptureFixture[str]
 Poisoned = Callable[..., None]
@@ -29,15 +29,7 @@ TILE, LOST_TILE = 5, 6
 """A tile of ground at the edge, and one with a house."""
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 
 import dask
 from dask.delayed import Delayed
-from distributed import Client, LocalCluster, Worker, as_completed
+from distributed import Client, LocalCluster, Worker
 
 from ..errors import RunError
 from .data_limit import DataLimit, set_worker_limit
@@ -34,6 +34,8 @@ ALLOWED_FAILURES = 1
 """A task whose second worker dies has failed. Dask blames every task that waits at a worker which dies: with none
 allowed all of those would fail at the first death, with Dask's three a task that kills takes four workers along."""
 _POLL_SECONDS = 0.02
+_POLL_PAUSE = 5
+"""So many times as long as a look at all futures takes is waited until the next."""
 _SCALE_SECONDS = 60.0
 _MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
 
@@ -87,17 +89,16 @@ class ClusterExecutor:
     def wait(self, futures: Futures, on_end: OnEnd) -> None:
         """Follow the futures as they complete."""
         names = {future.key: name for name, future in futures.items()}
-        # the loop is named because the caller's client need not be Dask's default one
-        completed = as_completed(futures.values(), loop=self._client.loop)
-        while not completed.is_empty():
-            batch = completed.next_batch(block=False)
+        pending = list(futures.values())
+        while pending:
+            # Not by as_completed, which keeps a coroutine for each future: 100,000 tiles have as many.
+            began = time.perf_counter()
+            by_status: dict[str, list[Any]] = {}
+            for future in pending:
+                by_status.setdefault(future.status, []).append(future)
             if self._stop.is_set():
                 raise concurrent.futures.CancelledError
-            by_status: dict[str, list[Any]] = {}
-            for future in batch:
-                by_status.setdefault(future.status, []).append(future)
-            # a result that was lost with its worker, and is made again
-            completed.update(by_status.pop("pending", []))
+            pending = by_status.pop("pending", [])
             if by_status.keys() - {"finished", "error"}:
                 raise _lost(self._address)
             try:
@@ -109,8 +110,8 @@ class ClusterExecutor:
             if not go_on:
                 self._drain(futures)
                 return
-            if not batch:
-                self._stop.wait(_POLL_SECONDS)
+            if pending:
+                self._stop.wait(max(_POLL_SECONDS, _POLL_PAUSE * (time.perf_counter() - began)))
 
     def _tell(self, by_status: Mapping[str, Sequence[Any]], names: Mapping[str, str], on_end: OnEnd) -> bool:
         """Tell of a batch of futures; return whether to go on."""

@@ -22,18 +22,9 @@ from citymesh_dask.pipelines.city import resume
 from citymesh_dask.pipelines.city.planning import in_memory
 from citymesh_dask.pipelines.city.tiles import meshes
 from citymesh_dask.store.memory_scratch import MemoryScratch
-from tests.hostile import results, write_town
+from tests.hostile import results
 
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_town(tmp_path_factory.mktemp("town"))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def build(town: Path, out: str, **more: Any) -> cm.Run[cm.CityMesh]:

@@ -99,9 +99,11 @@ def check_any_packs(data: st.DataObject, folder: Path) -> None:
     little[grouping, "LINK_CELL"] = data.draw(st.sampled_from([10.0, 25.0]))
     with constants(little):
         scenes.append(build_scene(inputs, folder / "parts"))
-    buildings, others = (load(scene.out)[1] for scene in scenes)
+    (mesh, buildings, _), (other_mesh, others, _) = (load(scene.out) for scene in scenes)
     for name in buildings:
         np.testing.assert_array_equal(buildings[name], others[name], err_msg=name)
+    for name in mesh:
+        np.testing.assert_array_equal(mesh[name], other_mesh[name], err_msg=name)
     assert all_pieces(scenes[0].job) == all_pieces(scenes[1].job)
 
 

@@ -95,6 +95,43 @@ def _selected(pieces: Pieces, chosen: Bool, kept: Bool) -> Pieces:
     )
 
 
+def in_order(pieces: Pieces) -> Pieces:
+    """Return the same pieces in an order of their own: what is made of them depends on no order of reading.
+
+    Parameters
+    ----------
+    pieces : Pieces
+        Each position once, each piece once.
+
+    Returns
+    -------
+    Pieces
+        Points by x, then y; pieces by start, then end; clusters by their first piece.
+    """
+    order = np.lexsort((pieces.points[:, 1], pieces.points[:, 0]))
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    ends = place[pieces.ends]
+    rows = np.lexsort((ends[:, 1], ends[:, 0]))
+    cluster = pieces.cluster[rows]
+    first = np.full(len(pieces.boxes), len(rows))
+    np.minimum.at(first, cluster[cluster >= 0], np.flatnonzero(cluster >= 0))
+    clusters = np.argsort(first, kind="stable")
+    number = np.full(len(clusters) + 1, -1, np.int32)  # the last is for the frame's pieces, which have none
+    number[clusters] = np.arange(len(clusters), dtype=np.int32)
+    return Pieces(
+        points=pieces.points[order],
+        ends=ends[rows],
+        left=pieces.left[rows],
+        right=pieces.right[rows],
+        cluster=number[cluster],
+        boxes=pieces.boxes[clusters],
+        divided=pieces.divided[clusters],
+        spacing=pieces.spacing[order],
+        wall_step=pieces.wall_step[order],
+    )
+
+
 def compact(count: int, ends: Int32) -> tuple[Int64, Int32]:
     """Drop points that no piece uses.
 

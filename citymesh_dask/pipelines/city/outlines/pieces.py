@@ -17,7 +17,7 @@ from ....geometry.outline_groups import boxes_meet, edges_near, group_boxes
 from ....geometry.pieces.domain_frame import frame_reach, frame_sides
 from ....geometry.pieces.domain_frame import subdivide_frame as subdivide_sides
 from ....geometry.pieces.outline_measures import OutlineMeasures, measure_outlines
-from ....geometry.pieces.piece_sets import join_pieces, pieces_in_window
+from ....geometry.pieces.piece_sets import in_order, join_pieces, pieces_in_window
 from ....geometry.pieces.subdivision import reach_of_features, subdivide
 from ....geometry.seams.seams import window_of
 from ....outlines import Int64, Outlines, Pieces
@@ -120,7 +120,7 @@ def read_pieces(job: CityJob, box: Box) -> Pieces:
     window = window_of(box, job.options.max_mesh_size)
     packs = boxes_meet(job.scratch.read(FRAME, "pack_boxes"), np.array([window]))
     groups = [*(f"pieces/{pack:05d}" for pack in np.flatnonzero(packs)), FRAME]
-    return join_pieces([pieces_in_window(_read(job.scratch, group), window) for group in groups])
+    return in_order(join_pieces([pieces_in_window(_read(job.scratch, group), window) for group in groups]))
 
 
 def _read(scratch: Scratch, group: str) -> Pieces:
