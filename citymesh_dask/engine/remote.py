@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib.metadata
 import logging
 import os
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,12 +64,24 @@ def connect_address(address: str, timeout_seconds: float = ANSWER_SECONDS, *, se
         Client(address, timeout=timeout_seconds, security=security, set_as_default=False).close()
         return Client(address, timeout=timeout_seconds, security=security)
     except (OSError, AssertionError) as error:  # the latter for a name that no server knows
+        _forget(error)
         found = f"no answer within {timeout_seconds:g} s"
         if address.startswith("tls:"):
             advice += "; with TLS also the certificates of both sides"
         raise OptionError(where, found, "a running Dask scheduler", advice) from error
     except (ValueError, TypeError, RuntimeError) as error:  # the last two for certificates
+        _forget(error)
         raise OptionError(where, str(error), "an address such as tcp://10.0.0.1:8786", advice) from error
+
+
+def _forget(error: BaseException) -> None:
+    """Let the client go that could not be made, now.
+
+    The garbage collector would close it some time, maybe in the middle of the making of the next one, which holds
+    the lock that closing waits for: the process would wait for ever (distributed 2026.8).
+    """
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
 
 
 def client_of(address: str | None, client: Client | None = None) -> Client | None:

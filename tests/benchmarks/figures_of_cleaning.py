@@ -162,7 +162,7 @@ def _two_workers(town: Town, work: Path, *, repeats: int) -> Iterator[Figure]:
         ]
     finally:
         for client in reversed(clients.values()):  # each puts back the default that it found
-            client.close()
+            client.shutdown()
     processes = _time_processes([stage for stage in plan.stages if stage.name in STAGES], repeats=repeats)
     shutil.rmtree(work)
     for what, samples, target in (("processes", processes, TWO_WORKERS), ("Dask workers", dask[1:], None)):

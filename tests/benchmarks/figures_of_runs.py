@@ -84,7 +84,7 @@ def measure(scale: Scale, folder: Path = KEPT) -> Iterator[Figure]:
             best = min(samples, key=lambda sample: sample.wall)
             yield from figures_of_run(best, f"{scale.city_m / 1000:g} km city, {source}", km2=scale.city_m**2 / 1e6)
     finally:
-        client.close()
+        client.shutdown()
 
 
 def run_city(client: Client, city: Path, source: str, *, folder: Path) -> Sample:
