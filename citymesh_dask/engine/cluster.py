@@ -98,7 +98,8 @@ class ClusterExecutor:
                 by_status.setdefault(future.status, []).append(future)
             if self._stop.is_set():
                 raise concurrent.futures.CancelledError
-            pending = by_status.pop("pending", [])
+            # what was lost with its worker is made again
+            pending = [*by_status.pop("pending", []), *by_status.pop("lost", [])]
             if by_status.keys() - {"finished", "error"}:
                 raise _lost(self._address)
             try:
