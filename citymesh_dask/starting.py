@@ -28,13 +28,12 @@ from .errors import OutputError, RunError
 from .options import CityOptions
 from .pipelines.city.begin import Origin, begin_job, is_finished, remove_leftovers
 from .pipelines.city.choosing import choose_city
-from .pipelines.city.ending.assembly import partial_store
 from .pipelines.city.ending.finish import seal_store
 from .pipelines.city.ending.summary import run_facts
 from .pipelines.city.former import RESTORE
 from .pipelines.city.in_memory import before_sealing, begin_memory_job, end_memory_job, refuse_disk_settings
 from .pipelines.city.inputs.survey import CityInputs, PathLike
-from .pipelines.city.job import CityJob, job_file, load_job, plain_job
+from .pipelines.city.job import CityJob, job_file, load_job, partial_store, plain_job
 from .pipelines.city.plan import plan_city
 from .pipelines.city.planning.choice import Choice
 from .pipelines.city.recovery import TileRecovery, forget_skipped

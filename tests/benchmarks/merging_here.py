@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from citymesh_dask.engine.plan import Plan, TaskCall
-from citymesh_dask.pipelines.city.ending.assembly import partial_store
-from citymesh_dask.pipelines.city.job import CityJob, load_job, save_job
+from citymesh_dask.pipelines.city.job import CityJob, load_job, partial_store, save_job
 from citymesh_dask.pipelines.city.tiles.meshes import boundary_name
 from citymesh_dask.store.scratch import Scratch
 from tests.benchmarks.process_figures import peak_bytes, written_bytes

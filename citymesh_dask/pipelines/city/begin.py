@@ -18,10 +18,9 @@ from ...errors import CityMeshError, OutputError, RunError, StoreError
 from ...settings import RunSettings
 from ...store.chunks import write_json
 from ...store.city_store import open_store
-from .ending.assembly import partial_store
 from .ending.finish import result_versions
 from .inputs.survey import PathLike
-from .job import CityJob, job_file, load_job, plain_job, save_job
+from .job import CityJob, job_file, load_job, partial_store, plain_job, save_job
 from .plan import city_job
 from .planning.choice import LADDER, Sizes
 from .request import Request

@@ -9,9 +9,8 @@ from ...errors import OptionError
 from ...options import CityOptions
 from ...store.memory_scratch import MemoryScratch
 from .begin import begin_store
-from .ending.assembly import partial_store
 from .inputs.survey import Survey
-from .job import CityJob, hold_job, job_file, release_job
+from .job import CityJob, hold_job, job_file, partial_store, release_job
 from .plan import city_job
 from .resume import unclaim
 

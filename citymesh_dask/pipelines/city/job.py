@@ -18,6 +18,7 @@ import numpy as np
 from ...formats.crs import authority_code
 from ...geometry.terrain.terrain import TerrainLattice
 from ...options import CityOptions
+from ...store.memory_scratch import MemoryScratch
 from ...store.partial import describe_tiles
 from ...store.scratch import Scratch
 from ...store.trace import Question, active_trace, digest_of, note_value, qualified_name
@@ -127,6 +128,13 @@ class CityJob:
         return _ranges_of_rows(self, start, stop)
 
 
+def partial_store(job: CityJob) -> Path:
+    """Return where the store is built: beside its final name, and where no other kind of run goes on."""
+    out = Path(job.out)
+    kind = ".memory" if isinstance(job.scratch, MemoryScratch) else ""
+    return out.with_name(f".{out.name}{kind}.partial")
+
+
 def job_file(scratch: Path) -> Path:
     """Return where the job of a scratch folder is kept."""
     return scratch / "job.pickle"
@@ -145,11 +153,10 @@ def save_job(job: CityJob) -> str:
 def _describe(job: CityJob) -> None:
     """Tell those who look at the finished tiles what they are pieces of."""
     boxes = job.tiling.boxes
-    out = Path(job.out)
     describe_tiles(
         job.scratch.root,
         out=job.out,
-        partial=out.with_name(f".{out.name}.partial"),
+        partial=partial_store(job),
         n_tiles=job.n_tiles,
         retired=np.flatnonzero((boxes[:, :2] >= boxes[:, 2:]).any(axis=1)).tolist(),
         attributes={

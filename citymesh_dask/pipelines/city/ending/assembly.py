@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,9 @@ from ....geometry.joining.numbering import vertex_offsets
 from ....outlines import Int32, Int64
 from ....store.chunks import Array
 from ....store.city_store import create_mesh_arrays, face_dtype, write_mesh_chunk
-from ....store.memory_scratch import MemoryScratch
 from ....store.schema import FACE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
 from ....store.trace import unnoticed
-from ..job import CityJob, load_job
+from ..job import CityJob, load_job, partial_store
 from ..tiles.meshes import boundary_name
 from .tails import TileTails
 
@@ -41,13 +39,6 @@ class Numbering:
     offsets: Int64
     faces: Int64
     n_interior: Int64
-
-
-def partial_store(job: CityJob) -> Path:
-    """Return where the store is built: beside its final name, and where no other kind of run goes on."""
-    out = Path(job.out)
-    kind = ".memory" if isinstance(job.scratch, MemoryScratch) else ""
-    return out.with_name(f".{out.name}{kind}.partial")
 
 
 def number_vertices(job_path: str, index: int = 0) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from ....errors import CheckError, StoreError
 from ....formats.crs import authority_code
 from ....store.city_store import require_whole, write_arrays, write_attributes
 from ....tiles import MESH_UNITS
-from ..job import CityJob
+from ..job import CityJob, partial_store
 from ..resume import keep_for_later, old_name
-from .assembly import partial_store, read_numbering
+from .assembly import read_numbering
 
 PACKAGES = (
     "citymesh_dask",

@@ -6,9 +6,8 @@ from typing import Any
 
 from ....geometry.drawing.overview import Overview, lay_over
 from ....store.city_store import OVERVIEW, write_arrays
-from ..job import CityJob, load_job
+from ..job import CityJob, load_job, partial_store
 from ..tiles.overview import overview_grid, overview_name
-from .assembly import partial_store
 
 
 def n_overviews(job: CityJob) -> int:

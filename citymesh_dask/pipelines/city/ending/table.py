@@ -14,11 +14,10 @@ from ....outcomes import Outcome, is_skipped, reasons, status_words
 from ....store.chunks import Array
 from ....store.city_store import TEXT, create_table, write_table_chunk
 from ....store.schema import TABLE_CHUNK_ROWS
-from ..job import ROWS_PER_RANGE, CityJob, load_job
+from ..job import ROWS_PER_RANGE, CityJob, load_job, partial_store
 from ..outlines.footprints import kept_columns, read_kept_columns
 from ..tiles.levels import LEVEL_COLUMNS
 from ..tiles.skipping import skipped_name
-from .assembly import partial_store
 
 HEIGHT_SOURCES = ("none", "attribute", "points", "surface raster", "building-height raster", "default height")
 """Words for the evidence codes of the stage roof_evidence."""

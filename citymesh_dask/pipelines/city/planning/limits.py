@@ -14,7 +14,7 @@ from ....errors import OptionError, PlanError
 from ....options import CityOptions
 from ....store.memory_scratch import MemoryScratch
 from ....tiles import Domain
-from ..job import CityJob
+from ..job import CityJob, partial_store
 from .work import result_bytes, scratch_bytes
 
 _BYTES_PER_TRIANGLE = 8
@@ -163,8 +163,7 @@ def missing_room(job: CityJob, full: str | Path) -> str:
     """
     device, free = free_space(Path(full).parent)
     needs = [need for need in disk_needs(job) if need.device == device]
-    unfinished = Path(job.out).with_name(f".{Path(job.out).name}.partial")
-    written = sum(_size(unfinished if need.flag == "--out" else need.folder) for need in needs)
+    written = sum(_size(partial_store(job) if need.flag == "--out" else need.folder) for need in needs)
     missing = sum(need.needed_bytes for need in needs) - written - free
     return f"about {_amount(missing)}" if missing > 0 else "some room"
 
