@@ -20,7 +20,6 @@ from .engine.executor import Executor
 from .engine.in_process import LocalExecutor
 from .engine.machine import Resources, candidate_resources, resources_of
 from .engine.main_guard import refuse_unguarded_script
-from .engine.memory import keep_no_memory
 from .engine.plan import Plan
 from .engine.remote import await_resources, check_storage, check_versions, client_of
 from .engine.run import Run
@@ -217,7 +216,6 @@ def _start(
     job, plan = ending.job, ending.plan
     if client is not None:
         _check_storage(client, ending)
-    keep_no_memory()
     watchers = Watchers()
     log = log_path(Path(job.out), settings.log)
     if log is not None:

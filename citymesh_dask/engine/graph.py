@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from .failures import let_go, may_succeed_again, peak_note, task_note
 from .ledger import Ledger, Receipt
-from .memory import measure_peak
+from .memory import give_memory_back, measure_peak
 from .plan import Plan, TaskCall
 from .remote import this_worker
 
@@ -112,6 +112,7 @@ def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     receipt = ledger.find(call)
     if receipt is not None:
         return receipt
+    give_memory_back()
     started, start = time.time(), time.perf_counter()
     try:
         with ledger.watching(call):
