@@ -12,12 +12,12 @@ from pathlib import Path
 
 from .city_mesh import CityMesh, PartialMesh
 from .config import JobSpec, load_config
-from .engine.data_limit import data_limited
+from .engine.data_limit import data_limited, load_libraries
 from .engine.run import Run
 from .engine.signals import signals_held_back
 from .errors import ConfigError
 from .pipelines.city.inputs.survey import CityInputs
-from .starting import start_city
+from .starting import WORK_MODULE, start_city
 from .store.city_store import open_store
 
 
@@ -52,6 +52,8 @@ def finish_run(run: Run[CityMesh], *, own_process: bool = False) -> CityMesh:
         memory that is allowed.
     """
     limited = own_process and run.in_process
+    if limited:
+        load_libraries([WORK_MODULE])
     try:
         with data_limited(run.plan.allowed_bytes) if limited else contextlib.nullcontext():
             return run.result()

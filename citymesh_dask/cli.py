@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         Arguments without the name of the program; those of the process by default.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is there: each of its threads keeps a buffer
     parser, commands = build_parser()
     given, unknown = parser.parse_known_args(arguments)
     if unknown:

@@ -24,7 +24,7 @@ from ..errors import RunError
 from .data_limit import DataLimit, set_worker_limit
 from .executor import Futures, OnEnd
 from .ledger import Receipt
-from .memory import SHARED_BYTES
+from .memory import FILE_SLACK_BYTES, SHARED_BYTES
 from .signals import undisturbed
 
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
@@ -320,6 +320,7 @@ def _close_both(opened: tuple[Client, LocalCluster]) -> None:
 
 def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:
     memory = {f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}
+    memory["distributed.worker.memory.terminate"] += FILE_SLACK_BYTES / worker_bytes  # Dask counts all pages of files
     others = {
         "distributed.scheduler.work-stealing-interval": STEALING_INTERVAL,
         "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,

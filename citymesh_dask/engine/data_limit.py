@@ -12,15 +12,15 @@ import contextlib
 import importlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Nanny, Worker
 from distributed.diagnostics.plugin import WorkerPlugin
+
+from .memory import process_memory
 
 try:
     import resource
@@ -31,32 +31,6 @@ LEAST_DATA = 64 << 20
 """A process gets at least so much beyond what it holds already: with less it could not even say what is wrong."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ProcessMemory:
-    """Memory of this process.
-
-    Parameters
-    ----------
-    data_bytes : int
-        What counts for `RLIMIT_DATA` (Linux: VmData), touched or not.
-    resident_bytes : int
-        What lies in memory (VmRSS), shared libraries included.
-    """
-
-    data_bytes: int
-    resident_bytes: int
-
-
-def process_memory() -> ProcessMemory | None:
-    """Return the memory of this process; None where the system does not tell."""
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    found = {name: int(size) << 10 for name, size in re.findall(r"(VmData|VmRSS):\s+(\d+) kB", text)}
-    return ProcessMemory(found["VmData"], found["VmRSS"]) if len(found) == 2 else None
 
 
 def has_data_limit() -> bool:
@@ -103,6 +77,17 @@ def data_limited(process_bytes: int) -> Iterator[int | None]:
             resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
+def load_libraries(modules: Sequence[str]) -> None:
+    """Load modules, and what their libraries keep for themselves, so that it does not count as data of a task.
+
+    OpenBLAS takes its buffer at the first product of matrices, and ends the process where that is refused.
+    """
+    for module in modules:
+        importlib.import_module(module)
+    matrix = np.ones((64, 64))
+    np.matmul(matrix, matrix)
+
+
 class DataLimit(WorkerPlugin):  # type: ignore[misc]
     """Limits the data of every worker to the memory limit that Dask gave it; also of those that are started again.
 
@@ -119,8 +104,7 @@ class DataLimit(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Worker) -> None:
         """Set the limit in the process of a worker."""
-        for module in self._preload:
-            importlib.import_module(module)
+        load_libraries(self._preload)
         memory_limit = worker.memory_manager.memory_limit
         limit = limit_data(memory_limit) if memory_limit else None
         _log.info("worker %s (process %d): data limit %s", worker.name, os.getpid(), limit or "none on this system")

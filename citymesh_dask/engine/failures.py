@@ -8,11 +8,11 @@ import re
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from ..errors import CityMeshError, InputError, RunError
 from .events import TaskTrouble
+from .memory import process_memory
 from .plan import Plan
 
 _TASK = "in task "
@@ -179,11 +179,8 @@ def may_succeed_again(error: BaseException) -> bool:
 
 def peak_note() -> str:
     """Return the note on memory that the exception of a task carries."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        found = None
-    return f"with {int(found[1]) << 10 if found else 0} bytes resident at most"
+    memory = process_memory()
+    return f"with {memory.peak_bytes if memory else 0} bytes resident at most"
 
 
 def let_go(error: BaseException) -> None:

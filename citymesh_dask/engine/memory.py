@@ -18,6 +18,9 @@ in a worker, 294 MiB where the work is done in one process, and up to 25 MiB tha
 compiled elsewhere)."""
 SHARED_BYTES = 144 << 20
 """Of that, pages of library files: the same in all processes, so they count once (measured: 141 to 145 MiB)."""
+FILE_SLACK_BYTES = 96 << 20
+"""So much more of such pages may lie in memory. How many the kernel maps ahead depends on how a file came into the
+page cache (measured: 66 MiB more where the libraries were just installed), and it drops them when it is short."""
 CLIENT_BYTES = 160 << 20
 """Beyond these pages, the process with client, scheduler and dashboard (measured: 123 MiB idle)."""
 CLIENT_TASK_BYTES = 10 << 10
@@ -69,6 +72,38 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@dataclass(frozen=True)
+class ProcessMemory:
+    """Memory of this process. Of the pages of files no more than `SHARED_BYTES` count: the rest can be dropped.
+
+    Parameters
+    ----------
+    data_bytes : int
+        What counts for ``RLIMIT_DATA`` (Linux: VmData), touched or not.
+    resident_bytes : int
+        What lies in memory (VmRSS), shared libraries included.
+    peak_bytes : int
+        The most of it since the process or a measurement began (VmHWM).
+    """
+
+    data_bytes: int
+    resident_bytes: int
+    peak_bytes: int
+
+
+def process_memory() -> ProcessMemory | None:
+    """Return the memory of this process; None where the system does not tell."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = {name: int(size) << 10 for name, size in re.findall(r"(VmData|VmRSS|VmHWM|RssFile):\s+(\d+) kB", text)}
+    if len(found) < 4:
+        return None
+    droppable = max(found["RssFile"] - SHARED_BYTES, 0)
+    return ProcessMemory(found["VmData"], found["VmRSS"] - droppable, found["VmHWM"] - droppable)
+
+
 @dataclass
 class PeakMemory:
     """Highest resident memory of this process since the measurement began.
@@ -84,7 +119,7 @@ class PeakMemory:
 
 @contextmanager
 def measure_peak() -> Iterator[PeakMemory]:
-    """Measure the peak of resident memory of this process (Linux: VmHWM after a reset)."""
+    """Measure the peak of resident memory of this process (Linux: VmHWM after a reset; see `ProcessMemory`)."""
     result = PeakMemory()
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -94,5 +129,5 @@ def measure_peak() -> Iterator[PeakMemory]:
     try:
         yield result
     finally:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        result.peak_bytes = int(found[1]) * 1024 if found else 0
+        memory = process_memory()
+        result.peak_bytes = memory.peak_bytes if memory else 0

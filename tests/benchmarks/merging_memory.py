@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from citymesh_dask.engine.memory import measure_peak
+from citymesh_dask.engine.memory import measure_peak, process_memory
 from citymesh_dask.engine.plan import Plan, TaskCall
 
 MERGING = ("merge_l", "close_mesh", "number_vertices")
@@ -39,5 +38,5 @@ def _growth(call: TaskCall) -> int:
 
 
 def _resident_bytes() -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024 if found else 0
+    memory = process_memory()
+    return memory.resident_bytes if memory else 0

@@ -17,9 +17,10 @@ from distributed import KilledWorker, wait
 from numba import njit
 
 from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
-from citymesh_dask.engine.data_limit import LEAST_DATA, data_limited, process_memory
+from citymesh_dask.engine.data_limit import LEAST_DATA, data_limited
 from citymesh_dask.engine.events import TaskTrouble
 from citymesh_dask.engine.in_process import LocalExecutor
+from citymesh_dask.engine.memory import process_memory
 from citymesh_dask.engine.plan import Plan, numbered_stage
 from citymesh_dask.engine.run import Run
 from citymesh_dask.errors import RunError
