@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from ...engine.machine import Resources
 from ...settings import RunSettings
-from .begin import Origin, choose_job
+from .begin import Origin, choose_job, scratch_folder
 from .in_memory import memory_job
 from .planning.choice import Choice, choose
 from .planning.in_memory import choose_in_memory
-from .planning.limits import check_room
+from .planning.limits import check_least_room, check_room
 from .request import Request
 
 
@@ -31,6 +31,8 @@ def choose_city(request: Request, settings: RunSettings, candidates: Sequence[Re
     OutputError, PlanError
         If something is in the way, or nothing fits the memory or the disks.
     """
+    scratch = scratch_folder(request.out, settings.temp_dir) if settings.use_disk_store else None
+    check_least_room(request.survey, request.options, out=request.out, scratch=scratch)
     if settings.use_disk_store:
         choice = choose(lambda sizes: choose_job(request, settings, sizes), candidates)
     else:
