@@ -147,19 +147,23 @@ class _Rows:
 
     @property
     def nothing(self) -> Array:
+        """No rows at all, of the type and the other axes of the array."""
         return self.store.read(self.name, 0, 0)
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
         return self.nothing.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Rows of all finished tiles, then the other axes."""
         rows = self.store.n_vertices if self.name == "vertices" else self.store.n_faces
         return (rows, *self.nothing.shape[1:])
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self.shape)
 
     def __getitem__(self, index: tuple[slice, ...]) -> Array:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .config import JobSpec
@@ -13,15 +10,15 @@ from .engine.machine import Resources, candidate_resources
 from .engine.plan import Plan
 from .engine.remote import client_of
 from .errors import PlanError
-from .pipelines.city.begin import scratch_folder
-from .pipelines.city.inputs.survey import CityInputs, Survey, survey_city
-from .pipelines.city.job import CityJob, job_file
-from .pipelines.city.plan import city_job, plan_city
-from .pipelines.city.planning.choice import LADDER, Choice, Maker, Sizes, choose, smallest_memory
-from .pipelines.city.planning.limits import check_room
-from .pipelines.city.request import output_path
-from .pipelines.city.resume import refuse_memory
-from .starting import run_candidates
+from .pipelines.city.begin import Origin
+from .pipelines.city.choosing import Chooser
+from .pipelines.city.inputs.survey import CityInputs
+from .pipelines.city.job import job_file
+from .pipelines.city.plan import plan_city
+from .pipelines.city.planning.choice import Choice
+from .pipelines.city.request import survey_request
+from .settings import RunSettings
+from .starting import find_chooser, run_candidates
 
 MEMORIES_GB = (0.5, 1, 2, 4, 8, 32)
 """Amounts of memory that people have, for the table of choices."""
@@ -75,58 +72,32 @@ def plan_job(job: JobSpec) -> DryRun:
         Whatever the run itself would be refused with before its first task.
     """
     settings = job.settings
-    candidates = run_candidates(settings, client_of(settings.scheduler_address))
-    out = output_path(job.out)
-    scratch = scratch_folder(out, settings.temp_dir)
-    if not settings.allow_tmpfs:
-        refuse_memory(scratch)
+    client = client_of(settings.scheduler_address)
+    candidates = run_candidates(settings, client)
     inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
-    make = _maker(job, survey_city(inputs, job.options), out=out, scratch=scratch)
-    choice = choose(make, candidates)
-    check_room(choice.job)
-    plan = plan_city(choice.job, str(job_file(scratch)), choice.resources)
-    jobs = list(_all_jobs(make))
-    return DryRun(plan, _choices(make, jobs, job), smallest_memory(jobs, _any_memory(job, "auto")))
+    chooser = find_chooser(survey_request(inputs, job.options, job.out), settings, client)
+    choice = chooser.choose(candidates)
+    plan = plan_city(choice.job, str(job_file(choice.job.scratch.root)), choice.resources)
+    return DryRun(plan, _choices(chooser, settings), chooser.smallest(_any_memory(settings, "auto")))
 
 
-def _maker(job: JobSpec, survey: Survey, *, out: Path, scratch: Path) -> Maker[None]:
-    """Return what makes the job with some sizes, each once."""
-
-    @functools.cache
-    def make(sizes: Sizes) -> tuple[CityJob, None]:
-        fan_in = job.settings.batch_size
-        return city_job(survey, job.options, out=out, scratch=scratch, fan_in=fan_in, sizes=sizes), None
-
-    return make
+def _any_memory(settings: RunSettings, memory: str | int) -> list[Resources]:
+    return candidate_resources(memory, settings.n_workers, scheduler=settings.scheduler)
 
 
-def _all_jobs(make: Maker[None]) -> Sequence[CityJob]:
-    jobs = []
-    for sizes in LADDER:
-        try:
-            jobs.append(make(sizes)[0])
-        except PlanError:  # a place too dense for tiles of this size
-            continue
-    return jobs
-
-
-def _any_memory(job: JobSpec, memory: str | int) -> list[Resources]:
-    return candidate_resources(memory, job.settings.n_workers, scheduler=job.settings.scheduler)
-
-
-def _choices(make: Maker[None], jobs: Sequence[CityJob], job: JobSpec) -> tuple[dict[str, Any], ...]:
+def _choices(chooser: Chooser, settings: RunSettings) -> tuple[dict[str, Any], ...]:
     rows = []
     for memory in MEMORIES_GB:
         allowed = int(memory * 1e9)
-        candidates = _any_memory(job, allowed)
+        candidates = _any_memory(settings, allowed)
         try:
-            rows.append({"allowed_bytes": allowed, **_choice_facts(choose(make, candidates))})
+            rows.append({"allowed_bytes": allowed, **_choice_facts(chooser.fitting(candidates))})
         except PlanError:
-            rows.append({"allowed_bytes": allowed, "refused": smallest_memory(jobs, candidates)})
+            rows.append({"allowed_bytes": allowed, "refused": chooser.smallest(candidates)})
     return tuple(rows)
 
 
-def _choice_facts(choice: Choice[None]) -> dict[str, Any]:
+def _choice_facts(choice: Choice[Origin]) -> dict[str, Any]:
     facts = plan_city(choice.job, "", choice.resources).facts
     names = ("n_workers", "scheduler", "tiles", "smallest_tile_m", "largest_tile_m", "triangles_of_a_tile")
     return {name: facts[name] for name in (*names, "fan_in", "points_per_task", "reader_threads", "seconds")}

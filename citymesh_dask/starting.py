@@ -26,7 +26,7 @@ from .engine.run import Run
 from .errors import OutputError, RunError
 from .options import CityOptions
 from .pipelines.city.begin import Origin, begin_job, is_finished, remove_leftovers
-from .pipelines.city.choosing import choose_city
+from .pipelines.city.choosing import Chooser, city_chooser
 from .pipelines.city.ending.finish import seal_store
 from .pipelines.city.ending.summary import run_facts
 from .pipelines.city.former import RESTORE
@@ -35,7 +35,7 @@ from .pipelines.city.inputs.survey import CityInputs, PathLike
 from .pipelines.city.job import CityJob, job_file, load_job, partial_store, plain_job
 from .pipelines.city.plan import plan_city
 from .pipelines.city.planning.choice import Choice
-from .pipelines.city.recovery import TileRecovery, forget_skipped
+from .pipelines.city.recovery import TileRecovery
 from .pipelines.city.request import Request, survey_request
 from .pipelines.city.resume import unclaim
 from .report import read_facts, report_path, write_report
@@ -143,9 +143,7 @@ def start_city(
     if is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart):
         return _finished_run(request, settings, candidates[0])
     _refuse_second_run(request.out)
-    if not settings.use_disk_store:
-        refuse_disk_settings(client=client, temp_dir=settings.temp_dir, keep_intermediate=settings.keep_intermediate)
-    choice = choose_city(request, settings, candidates)
+    choice = find_chooser(request, settings, client).choose(candidates)
     ending = _begin(choice, request, settings)
     try:
         run = _start(ending, settings, scheduler=choice.resources.scheduler, client=client, progress=progress)
@@ -190,6 +188,19 @@ def run_candidates(settings: RunSettings, client: Client | None = None) -> list[
     return [shared]
 
 
+def find_chooser(request: Request, settings: RunSettings, client: Client | None) -> Chooser:
+    """Return what chooses for a request, where its settings go together.
+
+    Raises
+    ------
+    OptionError, OutputError, PlanError
+        If they do not, there can be no scratch folder, or the disks are far too small.
+    """
+    if not settings.use_disk_store:
+        refuse_disk_settings(client=client, temp_dir=settings.temp_dir, keep_intermediate=settings.keep_intermediate)
+    return city_chooser(request, settings)
+
+
 _runs: weakref.WeakValueDictionary[Path, Run[CityMesh]] = weakref.WeakValueDictionary()
 """Runs of this process by store; those of other processes are found by their scratch folders."""
 
@@ -203,7 +214,7 @@ def _refuse_second_run(out: Path) -> None:
 
 def _begin(choice: Choice[Origin], request: Request, settings: RunSettings) -> Ending:
     """Claim the places of a run, keep its job there, and return its end."""
-    job = forget_skipped(choice.job)
+    job = choice.job
     plan = plan_city(job, str(job_file(job.scratch.root)), choice.resources)
     if settings.use_disk_store:
         begin_job(job, request.fingerprint, resumed=choice.beside)

@@ -74,10 +74,13 @@ def run_limited(
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    pass_on: Sequence[int] = (),
 ) -> Limited:
-    """Run a command and all that it begins inside a hard limit; what is left of it is killed at the end."""
-    number = version()
-    with _group(number) as group:
+    """Run a command and all that it begins inside a hard limit; what is left of it is killed at the end.
+
+    Signals ``pass_on`` that come meanwhile go to the process group of the command, and only there.
+    """
+    with _received(pass_on) as signals, _group(number := version()) as group:
         _limit(group, number, limit_bytes)
         begun = time.monotonic()
         process = subprocess.Popen(
@@ -91,12 +94,15 @@ def run_limited(
             preexec_fn=lambda: (group / "cgroup.procs").write_text("0"),
             start_new_session=True,
         )
-        peak, output = _follow(process, group, number, deadline=None if timeout is None else begun + timeout)
+        deadline = None if timeout is None else begun + timeout
+        peak, output = _follow(process, group, number, deadline=deadline, signals=signals)
         seconds = time.monotonic() - begun
         return Limited(process.returncode, seconds, peak, _total_peak(group, number), _oom_kills(group, number), output)
 
 
-def _follow(process: subprocess.Popen[str], group: Path, number: int, *, deadline: float | None) -> tuple[int, str]:
+def _follow(
+    process: subprocess.Popen[str], group: Path, number: int, *, deadline: float | None, signals: list[int]
+) -> tuple[int, str]:
     peak, output = 0, ""
     while True:
         try:
@@ -105,8 +111,22 @@ def _follow(process: subprocess.Popen[str], group: Path, number: int, *, deadlin
         except subprocess.TimeoutExpired:
             peak = max(peak, _anonymous(group, number))
             if deadline is not None and time.monotonic() > deadline:
-                os.killpg(process.pid, signal.SIGKILL)
+                signals.append(signal.SIGKILL)
                 deadline = None
+            while signals:
+                os.killpg(process.pid, signals.pop(0))
+
+
+@contextlib.contextmanager
+def _received(numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Collect signals instead of handling them."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -166,7 +186,7 @@ def main() -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
-    found = run_limited(command, given.limit, capture=False)
+    found = run_limited(command, given.limit, capture=False, pass_on=(signal.SIGTERM, signal.SIGINT))
     sys.stderr.write(json.dumps(asdict(found)) + "\n")
     return found.returncode
 

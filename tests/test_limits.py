@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,3 +43,19 @@ def test_auto_takes_what_the_limit_leaves(city: Path) -> None:
     )
     assert found.returncode == 0, found.output
     assert "allowed 0.6" in found.output or "allowed 0.5" in found.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_limited_command_and_nothing_is_left(number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo told; exit 3' {name}; sleep 60 & echo begun; wait"
+    command = [sys.executable, "-m", "tests.hard_limits", "1GB", "--", "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        groups = f"citymesh-test-{process.pid}-*"
+        assert len(list(Path("/sys/fs/cgroup").rglob(groups))) == 1
+        process.send_signal(number)
+        assert process.communicate(timeout=20)[0] == "told\n"  # until nobody has the pipe open: sleep is gone, too
+    assert process.returncode == 3, "the command ended as it wished"
+    assert not list(Path("/sys/fs/cgroup").rglob(groups))

@@ -56,16 +56,45 @@ def test_json_holds_what_is_shown(town: Path, capsys: Captured) -> None:
     assert found["smallest_bytes"] > found["reserved_bytes"]
 
 
-def test_the_plan_is_that_of_the_run(town: Path, capsys: Captured) -> None:
-    assert cli.main(arguments(town, "--out", "city.zarr", "--scheduler", "synchronous", "--json", "--quiet")) == 0
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_the_plan_is_that_of_the_run(on_disk: bool, town: Path, capsys: Captured) -> None:
+    settings = {"scheduler": "synchronous"} if on_disk else {"n_workers": 2, "use_disk_store": False}
+    flags = ["--scheduler", "synchronous"] if on_disk else ["--workers", "2", "--no-use-disk-store"]
+    line = arguments(town, "--out", "city.zarr", *flags, "--json", "--quiet")
+    assert cli.main(line) == 0
     planned = json.loads(capsys.readouterr().out)
     inputs = {"footprints": town / "town.gpkg", "points": town / "town.laz"}
-    run = cm.build_city_mesh(**inputs, out="city.zarr", scheduler="synchronous", progress=False)
+    run = cm.build_city_mesh(**inputs, out="city.zarr", **settings, progress=False)  # type: ignore[arg-type]
     run.result()
     assert [(row["stage"], row["tasks"]) for row in run.plan.rows()] == [
         (row["stage"], row["tasks"]) for row in planned["stages"]
     ]
-    assert run.plan.facts["scheduler"] == planned["scheduler"] == "synchronous"
+    assert run.plan.facts["scheduler"] == planned["scheduler"] == ("synchronous" if on_disk else "threads")
+    assert run.plan.facts["disks"][0]["needed_bytes"] == planned["disks"][0]["needed_bytes"]
+    assert cli.main(line) == 0, "what is there already is in nobody's way"
+    assert json.loads(capsys.readouterr().out)["stages"] == planned["stages"]
+
+
+def test_a_run_in_memory_is_planned_as_one(town: Path, capsys: Captured) -> None:
+    line = arguments(town, "--out", "city.zarr", "--no-use-disk-store", "--json", "--quiet")
+    line += ["--bounds", "1000", "2000", "1400", "2400", "--max-mesh-size", "0.2"]
+    assert cli.main([*line, "--memory-limit", "8GB"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [disk["flag"] for disk in found["disks"]] == ["--out"]
+    assert {choice.get("scheduler", "threads") for choice in found["choices"]} == {"threads"}
+    assert "refused" in found["choices"][0] and found["choices"][0]["refused"] == found["smallest_bytes"]
+    named = f"--memory-limit={-(-found['smallest_bytes'] // 10**6)}MB"
+    assert cli.main([*line, named]) == 0
+    assert json.loads(capsys.readouterr().out)["n_workers"] == 1
+    refusals = []
+    for command in ("plan", "build"):
+        assert cli.main([command, *line[1:], "--memory-limit", "200MB"]) == 2
+        refusals.append(capsys.readouterr().err)
+        assert cli.main([command, *line[1:], "--temp-dir", "."]) == 2
+        refusals.append(capsys.readouterr().err)
+    assert refusals[:2] == refusals[2:]
+    assert "use_disk_store" in refusals[0] and "together with use_disk_store=False" in refusals[1]
+    assert list(Path().iterdir()) == []
 
 
 def test_a_config_is_planned_too(town: Path, capsys: Captured) -> None:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -304,3 +305,17 @@ def test_a_store_and_its_scratch_on_different_disks(town: Path, capsys: Captured
 def test_names_of_file_systems(tmp_path: Path) -> None:
     assert resume.file_system(tmp_path / "a" / "b") == resume.file_system(tmp_path) != ""
     assert resume.file_system(Path("/proc/self")) == "proc"
+
+
+def test_of_several_mounts_the_innermost_counts_and_of_equal_ones_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path.resolve()
+    places = {"zfs": there / "in", "tmpfs": there / "in", "ext4": Path("/"), "nfs": there, "xfs": there / "i"}
+    mounts = [SimpleNamespace(mountpoint=str(place), fstype=kind) for kind, place in places.items()]
+    monkeypatch.setattr(resume.psutil, "disk_partitions", lambda all: mounts)
+    (there / "in").mkdir()
+    found = {name: resume.file_system(there / name) for name in ("in", "in/new", "i", "out", "..")}
+    assert found == {"in": "tmpfs", "in/new": "tmpfs", "i": "nfs", "out": "nfs", "..": "ext4"}
+    monkeypatch.setattr(resume.psutil, "disk_partitions", lambda all: [])
+    assert resume.file_system(there) == ""

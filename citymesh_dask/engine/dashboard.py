@@ -224,6 +224,7 @@ class _Handler(tornado.web.RequestHandler):
     """What the answers for all runs of a scheduler have in common."""
 
     def initialize(self, runs: dict[str, RunPlugin]) -> None:
+        """Take the runs that the dashboard shows; tornado calls this once for each request."""
         self.runs = runs
 
     def chosen(self) -> RunPlugin:
@@ -235,27 +236,39 @@ class _Handler(tornado.web.RequestHandler):
 
 
 class _PageHandler(_Handler):
+    """Answers with the page itself, the same for all runs."""
+
     def get(self) -> None:
+        """Send HTML."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(_TEMPLATE.read_bytes())
 
 
 class _StateHandler(_Handler):
+    """Answers with what the page shows of a run now."""
+
     def get(self) -> None:
+        """Send `RunPlugin.shown`."""
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
         self.finish(self.chosen().shown())
 
 
 class _PlacesHandler(_Handler):
+    """Answers with the places of a run's tasks, asked for once and again when they change."""
+
     def get(self) -> None:
+        """Send a list of x0, y0, x1, y1 as JSON."""
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(self.chosen().places))
 
 
 class _RunsHandler(_Handler):
+    """Answers with the runs that a page can show."""
+
     def get(self) -> None:
+        """Send title by name as JSON."""
         names = {name: run.board.title for name, run in self.runs.items()}
         self.finish(json.dumps(names))
 

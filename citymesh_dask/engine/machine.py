@@ -158,12 +158,11 @@ def choose_resources(
     OptionError
         If one of them cannot be understood.
     """
-    machine = survey_machine()
-    allowed = allowed_memory(memory_limit, machine)
-    found = Resources(allowed, 1, scheduler, machine.process_bytes, machine.notes)
-    if n_workers == "auto":
-        return replace(found, n_workers=max(1, min(most_workers(machine, scheduler), _comfortable(allowed))))
-    return replace(found, n_workers=check_workers(n_workers, machine))
+    machine, found = _one_worker(memory_limit, scheduler)
+    if n_workers != "auto":
+        return replace(found, n_workers=check_workers(n_workers, machine))
+    most = min(most_workers(machine, scheduler), _comfortable(found.allowed_bytes))
+    return replace(found, n_workers=max(1, most))
 
 
 def candidate_resources(
@@ -184,14 +183,19 @@ def candidate_resources(
     OptionError
         If one of them cannot be understood.
     """
-    machine = survey_machine()
-    first = Resources(allowed_memory(memory_limit, machine), 1, scheduler, machine.process_bytes, machine.notes)
+    machine, first = _one_worker(memory_limit, scheduler)
     if n_workers != "auto":
         return [replace(first, n_workers=check_workers(n_workers, machine))]
     most = min(most_workers(machine, scheduler), _MOST_WORKERS)
     found = [replace(first, n_workers=count) for count in range(most, 0, -1)]
     one_process = [replace(first, scheduler="synchronous")] if scheduler != "synchronous" else []
     return found + one_process
+
+
+def _one_worker(memory_limit: str | int, scheduler: str) -> tuple[Machine, Resources]:
+    machine = survey_machine()
+    allowed = allowed_memory(memory_limit, machine)
+    return machine, Resources(allowed, 1, scheduler, machine.process_bytes, machine.notes)
 
 
 def resources_of(plan: Plan) -> Resources:

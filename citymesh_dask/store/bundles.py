@@ -12,10 +12,11 @@ a hash of the checksums of each array's chunks, so that the header's own hash te
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,13 +84,11 @@ def read_bundle(path: str | Path) -> dict[str, Array]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     StoreError
-        If a part of it is damaged.
+        If there is no such file, or a part of it is damaged.
     """
-    with open(path, "rb") as file:
-        entries = _header(file, path)["arrays"]
+    with _opened(path) as (file, header):
+        entries = _placed(file, header)["arrays"]
         return {name: _read_rows(file, f"{path}: {name}", entry, (0, None)) for name, entry in entries.items()}
 
 
@@ -98,13 +97,11 @@ def read_bundle_rows(path: str | Path, array: str, rows: tuple[int, int | None] 
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     StoreError
-        If there is no such array, or a part of it is damaged.
+        If there is no such file or array, or a part of it is damaged.
     """
-    with open(path, "rb") as file:
-        entry = _entry(_header(file, path), path, array)
+    with _opened(path) as (file, header):
+        entry = _entry(_placed(file, header), path, array)
         return _read_rows(file, f"{path}: {array}", entry, rows)
 
 
@@ -113,13 +110,10 @@ def bundle_shape(path: str | Path, array: str) -> tuple[int, ...]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     StoreError
-        If there is no such array, or the header is damaged.
+        If there is no such file or array, or the header is damaged.
     """
-    with open(path, "rb") as file:
-        return tuple(_entry(_header(file, path), path, array)["shape"])
+    return tuple(_entry(json.loads(_header(path)), path, array)["shape"])
 
 
 def bundle_attributes(path: str | Path) -> dict[str, Any]:
@@ -127,13 +121,10 @@ def bundle_attributes(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     StoreError
-        If the header is damaged.
+        If there is no such file, or the header is damaged.
     """
-    with open(path, "rb") as file:
-        attributes: dict[str, Any] = _header(file, path)["attributes"]
+    attributes: dict[str, Any] = json.loads(_header(path))["attributes"]
     return attributes
 
 
@@ -142,16 +133,13 @@ def bundle_digests(path: str | Path) -> tuple[str, dict[str, str]]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     StoreError
-        If the header is damaged.
+        If there is no such file, or the header is damaged.
     """
-    with open(path, "rb") as file:
-        data = _header_bytes(file, path)
-    entries = json.loads(data)["arrays"]
+    header = _header(path)
+    entries = json.loads(header)["arrays"]
     arrays = {name: f"{entry['check']} {entry['dtype']} {entry['shape']}" for name, entry in entries.items()}
-    return hashlib.blake2b(data, digest_size=12).hexdigest(), arrays
+    return hashlib.blake2b(header, digest_size=12).hexdigest(), arrays
 
 
 def verify_bundle(path: str | Path) -> str:
@@ -159,13 +147,10 @@ def verify_bundle(path: str | Path) -> str:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     StoreError
-        If a part of it is damaged.
+        If there is no such file, or a part of it is damaged.
     """
-    with open(path, "rb") as file:
-        header = _header_bytes(file, path)
+    with _opened(path) as (file, header):
         for name, entry in json.loads(header)["arrays"].items():
             chunks = (file.read(size) for size in entry["sizes"])
             if checksum_of_chunks(chunk[-4:] for chunk in chunks if checksum_holds(chunk)) != entry["check"]:
@@ -173,23 +158,34 @@ def verify_bundle(path: str | Path) -> str:
     return hashlib.blake2b(header, digest_size=12).hexdigest()
 
 
-def _header_bytes(file: IO[bytes], path: str | Path) -> bytes:
-    """Return the header without its checksum; the file stands at the first chunk then."""
-    begin = file.read(len(_MAGIC) + 8)
-    size = int.from_bytes(begin[len(_MAGIC) :], "little")
-    data = file.read(size) if begin.startswith(_MAGIC) and size < 1 << 32 else b""
-    if not checksum_holds(data):
-        raise _damaged(path, "the checksum of its header does not hold")
-    return data[:-4]
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[IO[bytes], bytes]]:
+    """Open a bundle; return it, at its first chunk, and its header without checksum."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError as error:
+        raise _damaged(path, "the file is missing") from error
+    with file:
+        begin = file.read(len(_MAGIC) + 8)
+        size = int.from_bytes(begin[len(_MAGIC) :], "little")
+        data = file.read(size) if begin.startswith(_MAGIC) and size < 1 << 32 else b""
+        if not checksum_holds(data):
+            raise _damaged(path, "the checksum of its header does not hold")
+        yield file, data[:-4]
 
 
-def _header(file: IO[bytes], path: str | Path) -> dict[str, Any]:
-    """Return the header, with places from the beginning of the file."""
-    header: dict[str, Any] = json.loads(_header_bytes(file, path))
+def _header(path: str | Path) -> bytes:
+    with _opened(path) as (_, header):
+        return header
+
+
+def _placed(file: IO[bytes], header: bytes) -> dict[str, Any]:
+    """Return the header of an opened bundle, with places from the beginning of the file."""
+    placed: dict[str, Any] = json.loads(header)
     first = file.tell()
-    for entry in header["arrays"].values():
+    for entry in placed["arrays"].values():
         entry["place"] += first
-    return header
+    return placed
 
 
 def _entry(header: dict[str, Any], path: str | Path, array: str) -> dict[str, Any]:

@@ -103,10 +103,6 @@ class ReceiptFolder:
     def _seal(self) -> Path:
         return Path(self.path) / "sealed"
 
-    def forget(self, key: str) -> None:
-        """Remove a receipt."""
-        self._file(key).unlink(missing_ok=True)
-
     def _file(self, key: str) -> Path:
         return Path(self.path) / f"{key}.json"
 

@@ -102,10 +102,6 @@ class MemoryScratch(Scratch):
         self.groups[name] = _Group(copies, text, next(_numbers))
         return 0
 
-    def write_zarr(self, name: str, arrays: Mapping[str, Array], attributes: Mapping[str, Any] | None = None) -> int:
-        """Do the same as `write`."""
-        return self.write(name, arrays, attributes)
-
     def read(self, name: str, array: str, rows: tuple[int, int | None] = (0, None)) -> Array:
         """Return a copy of one array of a group, or of its rows ``rows[0]:rows[1]``.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import StoreError
 from .bundles import SUFFIX, bundle_shape, read_bundle_rows
-from .chunks import Array, array_shape, read_rows, write_json
+from .chunks import Array, write_json
 from .city_store import CityStore, face_dtype, open_store
 
 DESCRIPTION = "tiles.json"
@@ -165,7 +165,7 @@ def _open_scratch(root: Path) -> PartialStore:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(str(root), f"it cannot be understood ({error})", "a scratch folder of a run") from error
     done = [tile for tile in _tiles_there(root) if tile < total and tile not in retired]
-    counts = {tile: [_n_rows(root, tile, name) for name in ("vertices", "faces")] for tile in done}
+    counts = {tile: [bundle_shape(_tile_file(root, tile), name)[0] for name in ("vertices", "faces")] for tile in done}
     tiles = tuple(tile for tile in done if counts[tile][1])
     starts = np.concatenate([[[0, 0]], np.cumsum([counts[tile] for tile in tiles] or np.empty((0, 2)), axis=0)])
     vertex_starts, face_starts = starts.astype(np.int64).T
@@ -185,26 +185,17 @@ def _open_scratch(root: Path) -> PartialStore:
 
 
 def _tiles_there(root: Path) -> list[int]:
-    """Return the numbers of the tiles that are written whole: their attributes come last."""
-    found = {path.parent.name for path in root.glob("tiles/*/zarr.json")}
-    found |= {path.name.removesuffix(SUFFIX) for path in root.glob(f"tiles/*{SUFFIX}")}
+    """Return the numbers of the tiles that are written."""
+    found = (path.name.removesuffix(SUFFIX) for path in root.glob(f"tiles/*{SUFFIX}"))
     return sorted(int(name) for name in found if name.isdecimal())
 
 
-def _n_rows(root: Path, tile: int, name: str) -> int:
-    group = root / "tiles" / f"{tile:05d}"
-    try:
-        return bundle_shape(f"{group}{SUFFIX}", name)[0]
-    except FileNotFoundError:
-        return array_shape(group / name)[0]
-
-
 def _read_tile(root: Path, tile: int, name: str, rows: tuple[int, int]) -> Array:
-    group = root / "tiles" / f"{tile:05d}"
     try:
-        try:
-            return read_bundle_rows(f"{group}{SUFFIX}", name, rows)
-        except FileNotFoundError:
-            return read_rows(group / name, *rows)
+        return read_bundle_rows(_tile_file(root, tile), name, rows)
     except StoreError as error:
         raise StoreError(error.where, error.found, "a finished tile", _ADVICE) from error
+
+
+def _tile_file(root: Path, tile: int) -> Path:
+    return root / "tiles" / f"{tile:05d}{SUFFIX}"

@@ -1,8 +1,8 @@
 """The scratch folder of a run: named groups of arrays that tasks leave for one another.
 
-A group is written whole by one task and never changed: as one file (`bundles`), or as a Zarr group whose
-attributes are written last (`chunks`). What cannot be read again is reported as a failure of the run, and
-removed, so that the next run makes it anew. What is read and written is noted in the trace of the task.
+A group is written whole by one task, as one file (see `bundles`), and never changed. What cannot be read again is
+reported as a failure of the run, and removed, so that the next run makes it anew. What is read and written is noted
+in the trace of the task.
 """
 
 from __future__ import annotations
@@ -24,16 +24,7 @@ from .bundles import (
     verify_bundle,
     write_bundle,
 )
-from .chunks import (
-    DEFAULT_CHUNK_ROWS,
-    Array,
-    array_shape,
-    group_digests,
-    read_attributes,
-    read_rows,
-    verify_group,
-    write_group,
-)
+from .chunks import DEFAULT_CHUNK_ROWS, Array
 from .trace import active_trace, digest_of
 
 _ALL, _ATTRIBUTES, _LENGTH = "*", "@", "#"
@@ -65,12 +56,6 @@ class Scratch:
         self._note_written(name)
         return written
 
-    def write_zarr(self, name: str, arrays: Mapping[str, Array], attributes: Mapping[str, Any] | None = None) -> int:
-        """Write group ``name`` as a Zarr group, for arrays that are worth a look; return the bytes of its chunks."""
-        written = write_group(f"{self.root}/{name}", arrays, attributes)
-        self._note_written(name)
-        return written
-
     def read(self, name: str, array: str, rows: tuple[int, int | None] = (0, None)) -> Array:
         """Read one array of a group, or its rows ``rows[0]:rows[1]``.
 
@@ -86,10 +71,7 @@ class Scratch:
 
     def _read(self, name: str, array: str, rows: tuple[int, int | None]) -> Array:
         with self._reporting(name):
-            try:
-                return read_bundle_rows(self._bundle(name), array, rows)
-            except FileNotFoundError:
-                return read_rows(f"{self.root}/{name}/{array}", *rows)
+            return read_bundle_rows(self._bundle(name), array, rows)
 
     def read_all(self, name: str) -> dict[str, Array]:
         """Read all arrays of a group that `write` wrote.
@@ -100,37 +82,28 @@ class Scratch:
             If a part of it is missing or damaged.
         """
         with self._reporting(name):
-            try:
-                arrays = read_bundle(self._bundle(name))
-            except FileNotFoundError as error:
-                raise StoreError(self._bundle(name), "the file is missing", "a bundle of arrays") from error
+            arrays = read_bundle(self._bundle(name))
         self._note(name, *arrays.items())
         return arrays
 
     def length(self, name: str, array: str) -> int:
         """Return the number of rows of one array of a group."""
         with self._reporting(name):
-            try:
-                length = bundle_shape(self._bundle(name), array)[0]
-            except FileNotFoundError:
-                length = array_shape(f"{self.root}/{name}/{array}")[0]
+            length = bundle_shape(self._bundle(name), array)[0]
         self._note(name, (f"{array}{_LENGTH}", length))
         return length
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Return the attributes of a group."""
         with self._reporting(name):
-            try:
-                attributes = bundle_attributes(self._bundle(name))
-            except FileNotFoundError:
-                attributes = read_attributes(f"{self.root}/{name}")
+            attributes = bundle_attributes(self._bundle(name))
         self._note(name, (_ATTRIBUTES, attributes))
         return attributes
 
     def digest(self, name: str) -> str:
         """Return a hash of everything in a group; "" where there is none, or its description is damaged."""
         try:
-            digest, _ = self._digests(name)
+            digest, _ = bundle_digests(self._bundle(name))
         except (OSError, StoreError, ValueError, KeyError):
             return ""
         self._note(name, (_ALL, digest))
@@ -139,10 +112,7 @@ class Scratch:
     def verified_digest(self, name: str) -> str:
         """Return the same after reading all of a group; "" where a part of it is missing or damaged."""
         try:
-            try:
-                return verify_bundle(self._bundle(name))
-            except FileNotFoundError:
-                return verify_group(f"{self.root}/{name}")
+            return verify_bundle(self._bundle(name))
         except (OSError, StoreError, ValueError, KeyError):
             return ""
 
@@ -151,23 +121,17 @@ class Scratch:
         array, _, rows = what.partition(":")
         try:
             if what == _ALL:
-                return self._digests(name)[0]
+                return bundle_digests(self._bundle(name))[0]
             if what == _ATTRIBUTES:
                 return digest_of(self.attributes(name))
             if array.endswith(_LENGTH):
                 return str(self.length(name, array.removesuffix(_LENGTH)))
             if not rows:
-                return self._digests(name)[1][array]
+                return bundle_digests(self._bundle(name))[1][array]
             start, _, stop = rows.partition(":")
             return digest_of(self._read(name, array, (int(start), int(stop) if stop else None)))
         except (OSError, StoreError, RunError, ValueError, KeyError):
             return ""
-
-    def _digests(self, name: str) -> tuple[str, dict[str, str]]:
-        try:
-            return bundle_digests(self._bundle(name))
-        except FileNotFoundError:
-            return group_digests(f"{self.root}/{name}")
 
     def _note(self, name: str, *taken: tuple[str, Any]) -> None:
         """Tell the trace of the task at work what it took from a group."""
@@ -176,7 +140,7 @@ class Scratch:
             return
         if name not in trace.groups:
             with self._reporting(name):
-                trace.groups[name], trace.checks[name] = self._digests(name)
+                trace.groups[name], trace.checks[name] = bundle_digests(self._bundle(name))
         if not trace.asking:
             rows = trace.rows.setdefault(name, {})
             for what, value in taken:
@@ -185,7 +149,7 @@ class Scratch:
     def _note_written(self, name: str) -> None:
         trace = active_trace()
         if trace is not None:
-            trace.written[name] = self._digests(name)[0]
+            trace.written[name] = bundle_digests(self._bundle(name))[0]
 
     def _bundle(self, name: str) -> str:
         return f"{self.root}/{name}{SUFFIX}"
@@ -200,10 +164,9 @@ class Scratch:
 
     def damaged(self, name: str, error: StoreError) -> RunError:
         """Remove a damaged group, so that the receipt of its writer holds no more; return the error that says so."""
-        whole = bool(self.verified_digest(name))  # then it is the reader who is wrong
-        for path in () if whole else (Path(self._bundle(name)), self.root / name / "zarr.json"):
+        if not self.verified_digest(name):  # else it is the reader who is wrong
             with contextlib.suppress(OSError):
-                path.unlink()
+                Path(self._bundle(name)).unlink()
         advice = "run the same command again: it makes this part anew and goes on from there"
         return RunError(error.where, f"intermediate data are damaged ({error.found})", error.expected, advice)
 

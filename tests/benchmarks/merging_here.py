@@ -74,7 +74,7 @@ def merge_again(work: Merging, tiles: Path, place: Path) -> dict[str, float]:
     start = time.perf_counter()
     for index in range(len(job.tiling)):
         arrays = {name: np.load(tiles / f"{index:05d}" / f"{name}.npy") for name in ("vertices", "faces", "markers")}
-        job.scratch.write_zarr(f"tiles/{index:05d}", arrays, kept.scratch.attributes(f"tiles/{index:05d}"))
+        job.scratch.write(f"tiles/{index:05d}", arrays, kept.scratch.attributes(f"tiles/{index:05d}"))
         job.scratch.write(boundary_name(0, index), kept.scratch.read_all(boundary_name(0, index)))
     for call in work.merging[:1]:  # loads libraries and kernels
         call.function(path, *call.arguments[1:])

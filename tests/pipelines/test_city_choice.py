@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from citymesh_dask.errors import PlanError
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city import compiling, rehearsal
 from citymesh_dask.pipelines.city.inputs.survey import CityInputs, Survey, survey_city
-from citymesh_dask.pipelines.city.job import CityJob
+from citymesh_dask.pipelines.city.job import CityJob, partial_store
 from citymesh_dask.pipelines.city.plan import city_job, plan_city
 from citymesh_dask.pipelines.city.planning.choice import (
     LADDER,
@@ -158,9 +159,11 @@ def test_a_full_disk_is_told_before_anything_is_written(
     monkeypatch.setattr("citymesh_dask.pipelines.city.planning.limits.free_space", lambda folder: (1, needed - 10))
     with pytest.raises(PlanError, match=r"will be written, .* are free"):
         check_room(job)
-    job.scratch.root.mkdir()
-    (job.scratch.root / "left").write_bytes(bytes(100))
-    check_room(job)  # what is there already need not be written again
+    for folder in (job.scratch.root, partial_store(job)):
+        folder.mkdir()
+        (folder / "left").write_bytes(bytes(100))
+        check_room(job)  # what is there already need not be written again
+        shutil.rmtree(folder)
 
 
 def test_the_plan_tells_everything(survey: Survey, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def write_sample(scratch: Scratch) -> dict[str, Any]:
         "turned": np.asfortranarray(np.arange(6, dtype=np.int32).reshape(3, 2)),
         "none": np.empty((0, 2), np.int64),
     }
-    scratch.write("parts/00001", arrays, {"box": (1, 2), "name": "a"})
+    scratch.write("parts/00001", arrays, {"box": (1, 2), "name": "a", "lowest": None})
     return arrays
 
 
@@ -43,15 +43,7 @@ def test_what_is_written_is_read(scratch: Scratch) -> None:
     np.testing.assert_array_equal(scratch.read("parts/00001", "points", (2, 5)), arrays["points"][2:5])
     np.testing.assert_array_equal(scratch.read("parts/00001", "points", (6, None)), arrays["points"][6:])
     np.testing.assert_array_equal(scratch.read("parts/00001", "points", (6, 99)), arrays["points"][6:])
-    assert scratch.attributes("parts/00001") == {"box": [1, 2], "name": "a"}
-
-
-def test_zarr_groups_are_read_alike(scratch: Scratch) -> None:
-    faces = np.arange(9, dtype=np.int32).reshape(3, 3)
-    scratch.write_zarr("tiles/00000", {"faces": faces}, {"lowest": None})
-    np.testing.assert_array_equal(scratch.read("tiles/00000", "faces", (1, 3)), faces[1:])
-    assert scratch.length("tiles/00000", "faces") == 3
-    assert scratch.attributes("tiles/00000") == {"lowest": None}
+    assert scratch.attributes("parts/00001") == {"box": [1, 2], "name": "a", "lowest": None}
 
 
 def test_nobody_changes_what_others_read(scratch: Scratch) -> None:

@@ -2,39 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from ...engine.machine import Resources
 from ...settings import RunSettings
-from .begin import Origin, choose_job
+from .begin import Origin, choose_job, scratch_folder
 from .in_memory import memory_job
-from .planning.choice import Choice, choose
-from .planning.in_memory import choose_in_memory
-from .planning.limits import check_room
+from .job import CityJob
+from .planning.choice import Choice, Sizes, all_jobs, choose, smallest_memory
+from .planning.in_memory import choose_in_memory, needed_in_memory
+from .planning.limits import check_least_room, check_room
+from .recovery import forget_skipped
 from .request import Request
 
 
-def choose_city(request: Request, settings: RunSettings, candidates: Sequence[Resources]) -> Choice[Origin]:
-    """Return the job that fits, its resources, and what it begins with; nothing is written yet.
+@dataclass(frozen=True)
+class Chooser:
+    """Tells what fits, for this machine and for others; nothing is written.
 
     Parameters
     ----------
-    request : Request
-        What was asked for.
-    settings : RunSettings
-        How it shall be run.
-    candidates : sequence of Resources
-        What may be taken, the best first.
+    fitting : callable
+        Returns the job that fits, its resources, and what it begins with, from resources that may be taken, the best
+        first. Raises `PlanError` where nothing fits the memory.
+    smallest : callable
+        Returns the least memory that any of them would do with, bytes.
+    """
+
+    fitting: Callable[[Sequence[Resources]], Choice[Origin]]
+    smallest: Callable[[Sequence[Resources]], int]
+
+    def choose(self, candidates: Sequence[Resources]) -> Choice[Origin]:
+        """Return what fits the memory, and the disks, with every tile to be tried that a former run skipped.
+
+        Parameters
+        ----------
+        candidates : sequence of Resources
+            What may be taken, the best first.
+
+        Raises
+        ------
+        OutputError, PlanError
+            If something is in the way, or nothing fits.
+        """
+        choice = self.fitting(candidates)
+        check_room(choice.job)
+        return replace(choice, job=forget_skipped(choice.job))
+
+
+def city_chooser(request: Request, settings: RunSettings) -> Chooser:
+    """Return what chooses for a request, run as the settings say.
 
     Raises
     ------
     OutputError, PlanError
-        If something is in the way, or nothing fits the memory or the disks.
+        If there can be no scratch folder, or the disks are far too small.
     """
-    if settings.use_disk_store:
-        choice = choose(lambda sizes: choose_job(request, settings, sizes), candidates)
-    else:
-        job = memory_job(request.survey, request.options, out=request.out, fan_in=settings.batch_size)
-        choice = Choice(job, Origin.NOTHING, choose_in_memory(job, candidates))
-    check_room(choice.job)
-    return choice
+    scratch = scratch_folder(request.out, settings.temp_dir) if settings.use_disk_store else None
+    check_least_room(request.survey, request.options, out=request.out, scratch=scratch)
+    return _through_the_disk(request, settings) if settings.use_disk_store else _in_memory(request, settings)
+
+
+def _through_the_disk(request: Request, settings: RunSettings) -> Chooser:
+    @functools.cache
+    def make(sizes: Sizes) -> tuple[CityJob, Origin]:
+        return choose_job(request, settings, sizes)
+
+    return Chooser(
+        lambda candidates: choose(make, candidates),
+        lambda candidates: smallest_memory(all_jobs(make), candidates),
+    )
+
+
+def _in_memory(request: Request, settings: RunSettings) -> Chooser:
+    job = memory_job(request.survey, request.options, out=request.out, fan_in=settings.batch_size)
+    return Chooser(
+        lambda candidates: Choice(job, Origin.NOTHING, choose_in_memory(job, candidates)),
+        lambda candidates: min(needed_in_memory(job, resources) for resources in candidates),
+    )

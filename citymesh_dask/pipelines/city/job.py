@@ -129,9 +129,13 @@ class CityJob:
 
 
 def partial_store(job: CityJob) -> Path:
-    """Return where the store is built: beside its final name, and where no other kind of run goes on."""
-    out = Path(job.out)
-    kind = ".memory" if isinstance(job.scratch, MemoryScratch) else ""
+    """Return where the store is built."""
+    return partial_path(Path(job.out), in_memory=isinstance(job.scratch, MemoryScratch))
+
+
+def partial_path(out: Path, *, in_memory: bool) -> Path:
+    """Return where a store is built: beside its final name, and where no other kind of run goes on."""
+    kind = ".memory" if in_memory else ""
     return out.with_name(f".{out.name}{kind}.partial")
 
 

@@ -21,7 +21,7 @@ from .outlines import cleaning, footprints, grouping, part_index, pieces
 from .planning.choice import LADDER, Sizes
 from .planning.costs import estimated_triangles, projected_costs
 from .planning.description import plan_facts
-from .planning.limits import check_cells, check_disks
+from .planning.limits import check_cells
 from .planning.projections import projected_bytes
 from .planning.quadtree import choose_tiling
 from .planning.work import NO_WORK, projected_work
@@ -38,7 +38,6 @@ def city_job(
     """Decide everything that the tasks of a run must agree on, with pieces of some sizes."""
     n_features = sum(source.n_features for source in survey.footprints)
     costs = projected_costs(survey.domain, survey.outlines, options)
-    check_disks(costs.total, {"--out": out.parent, "--temp-dir": scratch}, options)
     check_cells(survey.domain, options.terrain_cell)
     return CityJob(
         scratch=Scratch(scratch),

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -146,16 +145,11 @@ def file_system(path: Path) -> str:
     """Return the kind of file system that a path is on, or will be; "" where the system does not tell."""
     there = next((folder for folder in (path, *path.parents) if folder.exists()), path).resolve()
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf8", errors="surrogateescape").splitlines()
+        mounts = [mount for mount in psutil.disk_partitions(all=True) if there.is_relative_to(mount.mountpoint)]
     except OSError:
         return ""
-    best, kind = -1, ""
-    for line in lines:
-        place, _, rest = line.partition(" - ")
-        mount = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), place.split()[4]))
-        if len(mount.parts) >= best and there.is_relative_to(mount):  # of several at one place the last is on top
-            best, kind = len(mount.parts), rest.split()[0]
-    return kind
+    mounts.sort(key=lambda mount: len(Path(mount.mountpoint).parts))  # of several at one place the last is on top
+    return str(mounts[-1].fstype) if mounts else ""
 
 
 def clear_folder(folder: Path) -> None:

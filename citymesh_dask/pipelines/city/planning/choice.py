@@ -99,6 +99,17 @@ def choose(make: Maker[T], candidates: Sequence[Resources]) -> Choice[T]:
     raise _refusal([job for job, _ in jobs], candidates)
 
 
+def all_jobs(make: Maker[T]) -> list[CityJob]:
+    """Return the jobs of all sizes that can be made.
+
+    Raises
+    ------
+    PlanError
+        If not even the most generous can.
+    """
+    return [job for job, _ in _Jobs(make)]
+
+
 def smallest_memory(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> int:
     """Return the least memory that any of the jobs would do with, bytes."""
     return min(needed_bytes(job, resources) for job in jobs for resources in candidates)

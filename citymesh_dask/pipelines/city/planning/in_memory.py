@@ -49,12 +49,12 @@ def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources
     PlanError
         With the memory that would do.
     """
-    held, tasks = held_bytes(job), max(stage_bytes(job).values())
     for resources in candidates:
-        needed = RESERVED_BYTES + held + resources.n_workers * tasks
+        needed = needed_in_memory(job, resources)
         if needed <= resources.allowed_bytes:
             scheduler = "threads" if resources.scheduler == "processes" else resources.scheduler
             return replace(resources, scheduler=scheduler)
+    held, tasks = held_bytes(job), max(stage_bytes(job).values())
     count, allowed = resources.n_workers, resources.allowed_bytes
     found = (
         f"False, for a city projected to take {held / 1e6:.0f} MB, beside {count} task(s) of "
@@ -64,3 +64,8 @@ def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources
     expected = f"at least {needed / 1e6:.0f} MB for {count} thread(s)"
     advice = f"leave it out to work through a scratch folder, or give --memory-limit {-(-needed // 10**6)}MB"
     raise PlanError("option use_disk_store", found, expected, advice)
+
+
+def needed_in_memory(job: CityJob, resources: Resources) -> int:
+    """Return the memory that a job needs with so many threads, bytes."""
+    return RESERVED_BYTES + held_bytes(job) + resources.n_workers * max(stage_bytes(job).values())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,9 @@ from ....errors import OptionError, PlanError
 from ....options import CityOptions
 from ....store.memory_scratch import MemoryScratch
 from ....tiles import Domain
-from ..job import CityJob, partial_store
+from ..inputs.survey import Survey
+from ..job import CityJob, partial_path, partial_store
+from .costs import estimated_triangles
 from .work import result_bytes, scratch_bytes
 
 _BYTES_PER_TRIANGLE = 8
@@ -72,38 +72,6 @@ def check_cells(domain: Domain, cell: float) -> None:
         raise PlanError("option terrain_cell", found, f"at most {_MOST_CELLS:.2g} cells", advice)
 
 
-def check_disks(triangles: float, places: Mapping[str, Path], options: CityOptions) -> None:
-    """Raise where a mesh certainly does not fit on the disks.
-
-    Parameters
-    ----------
-    triangles : float
-        Projected number of triangles.
-    places : mapping of str to Path
-        Flag and folder of each place that takes the mesh once; the folders need not exist yet.
-    options : CityOptions
-        ``max_mesh_size`` stands in the message.
-
-    Raises
-    ------
-    PlanError
-        With what will be written and what is free.
-    """
-    needed: dict[int, float] = {}
-    flags: dict[int, str] = {}
-    for name, place in places.items():
-        folder = next(folder for folder in (place, *place.parents) if folder.is_dir())
-        device = folder.stat().st_dev
-        flag = flags.setdefault(device, name)
-        needed[device] = needed.get(device, 0.0) + triangles * _BYTES_PER_TRIANGLE
-        total, _, free = shutil.disk_usage(folder)
-        if total and needed[device] > free:  # what is no disk, such as /proc, will say so itself
-            found = f"at least {_amount(needed[device])} will be written, {_amount(free)} are free"
-            advice = f"free some room, choose another disk with {flag}, a --max-mesh-size larger than "
-            advice += f"{options.max_mesh_size:g} m, or smaller --bounds"
-            raise PlanError(str(folder), found, "room for the whole run", advice)
-
-
 @dataclass(frozen=True)
 class DiskNeed:
     """What a run writes to one place.
@@ -115,11 +83,13 @@ class DiskNeed:
     folder : Path
         The place; it need not exist yet.
     needed_bytes : int
-        Projected to be written there, without what a former run has left.
+        Projected to be written there, what a former run has left of it included.
     device : int
         The file system.
     free_bytes : int
         Room on it.
+    former : tuple of Path
+        Folders with what a former run has left of it.
     """
 
     flag: str
@@ -127,14 +97,22 @@ class DiskNeed:
     needed_bytes: int
     device: int
     free_bytes: int
+    former: tuple[Path, ...]
 
 
 def disk_needs(job: CityJob) -> tuple[DiskNeed, ...]:
     """Return what a run needs for its scratch folder and for its store, both of which are there at its end."""
-    places = [("--out", Path(job.out), result_bytes(job))]
-    if not isinstance(job.scratch, MemoryScratch):
-        places.insert(0, ("--temp-dir", job.scratch.root, scratch_bytes(job)))
-    return tuple(DiskNeed(flag, folder, int(size), *free_space(folder)) for flag, folder, size in places)
+    scratch = None if isinstance(job.scratch, MemoryScratch) else job.scratch.root
+    return _needs(Path(job.out), scratch, (int(result_bytes(job)), int(scratch_bytes(job))))
+
+
+def _needs(out: Path, scratch: Path | None, sizes: tuple[int, int]) -> tuple[DiskNeed, ...]:
+    """Return the needs of a store and of a scratch folder, None in memory, from their sizes in bytes."""
+    former = (out, partial_path(out, in_memory=scratch is None))
+    found = [DiskNeed("--out", out, sizes[0], *free_space(out), former)]
+    if scratch is not None:
+        found.insert(0, DiskNeed("--temp-dir", scratch, sizes[1], *free_space(scratch), (scratch,)))
+    return tuple(found)
 
 
 def check_room(job: CityJob) -> None:
@@ -145,14 +123,36 @@ def check_room(job: CityJob) -> None:
     PlanError
         With what will be written and what is free.
     """
-    needs = disk_needs(job)
+    _refuse_lack(disk_needs(job), job.options, "about")
+
+
+def check_least_room(survey: Survey, options: CityOptions, *, out: Path, scratch: Path | None) -> None:
+    """Raise where not even the triangles of a city fit on the disks: there may be too many for a plan to be made.
+
+    Parameters
+    ----------
+    survey, options : Survey, CityOptions
+        The city.
+    out, scratch : Path
+        Store and scratch folder, which need not exist yet; no scratch folder for a run in memory.
+
+    Raises
+    ------
+    PlanError
+        With what will be written and what is free.
+    """
+    least = int(_BYTES_PER_TRIANGLE * estimated_triangles(survey.domain, survey.outlines, options))
+    _refuse_lack(_needs(out, scratch, (least, least)), options, "at least")
+
+
+def _refuse_lack(needs: tuple[DiskNeed, ...], options: CityOptions, how: str) -> None:
     for device in {need.device for need in needs}:
         here = [need for need in needs if need.device == device]
         needed, free = sum(need.needed_bytes for need in here), here[0].free_bytes
-        if needed > free and needed - sum(_size(need.folder) for need in here) > free:
-            found = f"about {_amount(needed)} will be written, {_amount(free)} are free"
+        if needed > free and needed - sum(_size(folder) for need in here for folder in need.former) > free:
+            found = f"{how} {_amount(needed)} will be written, {_amount(free)} are free"
             advice = f"free some room, choose another disk with {here[-1].flag}, a --max-mesh-size larger than "
-            advice += f"{job.options.max_mesh_size:g} m, or smaller --bounds"
+            advice += f"{options.max_mesh_size:g} m, or smaller --bounds"
             raise PlanError(str(here[-1].folder.parent), found, "room for the whole run", advice)
 
 
