@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from .failures import let_go, may_succeed_again, peak_note, task_note
 from .ledger import Ledger, Receipt
-from .memory import give_memory_back, measure_peak
+from .memory import FreedMemory, measure_peak
 from .plan import Plan, TaskCall
 from .remote import this_worker
 
@@ -103,6 +103,10 @@ class Persistent:
                 return replace(receipt, facts={**receipt.facts, "failed_before": failed}) if failed else receipt
 
 
+_freed = FreedMemory()
+"""Of this process."""
+
+
 def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     """Do one task, or take its receipt where it is done already.
 
@@ -112,7 +116,7 @@ def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     receipt = ledger.find(call)
     if receipt is not None:
         return receipt
-    give_memory_back()
+    _freed.give_back_before(call.function)
     started, start = time.time(), time.perf_counter()
     try:
         with ledger.watching(call):
