@@ -73,7 +73,7 @@ class FreedMemory:
         self._work: object = None
 
     def give_back_before(self, work: object) -> None:
-        """Give it back unless work of the same kind came before (``malloc_trim(3)``; other C libraries need no call)."""
+        """Give it back unless work of the same kind came before (glibc's ``malloc_trim(3)``; others need no call)."""
         if work != self._work:
             with contextlib.suppress(OSError, AttributeError, TypeError):
                 ctypes.CDLL(None).malloc_trim(0)

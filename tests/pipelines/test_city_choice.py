@@ -164,6 +164,11 @@ def test_a_full_disk_is_told_before_anything_is_written(
         (folder / "left").write_bytes(bytes(100))
         check_room(job)  # what is there already need not be written again
         shutil.rmtree(folder)
+    finished = Path(job.out)
+    finished.mkdir()
+    (finished / "old").write_bytes(bytes(100))
+    with pytest.raises(PlanError, match="will be written"):
+        check_room(job)  # a store that is to be replaced stands until the new one is whole
 
 
 def test_the_plan_tells_everything(survey: Survey, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ....options import CityOptions
 from ....store.memory_scratch import MemoryScratch
 from ....tiles import Domain
 from ..inputs.survey import Survey
-from ..job import CityJob, partial_path, partial_store
+from ..job import CityJob, partial_path
 from .costs import estimated_triangles
 from .work import result_bytes, scratch_bytes
 
@@ -88,8 +88,8 @@ class DiskNeed:
         The file system.
     free_bytes : int
         Room on it.
-    former : tuple of Path
-        Folders with what a former run has left of it.
+    former : Path
+        Folder with what a former run has left of it. A store that is to be replaced stands until the new one is whole.
     """
 
     flag: str
@@ -97,7 +97,7 @@ class DiskNeed:
     needed_bytes: int
     device: int
     free_bytes: int
-    former: tuple[Path, ...]
+    former: Path
 
 
 def disk_needs(job: CityJob) -> tuple[DiskNeed, ...]:
@@ -108,10 +108,9 @@ def disk_needs(job: CityJob) -> tuple[DiskNeed, ...]:
 
 def _needs(out: Path, scratch: Path | None, sizes: tuple[int, int]) -> tuple[DiskNeed, ...]:
     """Return the needs of a store and of a scratch folder, None in memory, from their sizes in bytes."""
-    former = (out, partial_path(out, in_memory=scratch is None))
-    found = [DiskNeed("--out", out, sizes[0], *free_space(out), former)]
+    found = [DiskNeed("--out", out, sizes[0], *free_space(out), partial_path(out, in_memory=scratch is None))]
     if scratch is not None:
-        found.insert(0, DiskNeed("--temp-dir", scratch, sizes[1], *free_space(scratch), (scratch,)))
+        found.insert(0, DiskNeed("--temp-dir", scratch, sizes[1], *free_space(scratch), scratch))
     return tuple(found)
 
 
@@ -149,7 +148,7 @@ def _refuse_lack(needs: tuple[DiskNeed, ...], options: CityOptions, how: str) ->
     for device in {need.device for need in needs}:
         here = [need for need in needs if need.device == device]
         needed, free = sum(need.needed_bytes for need in here), here[0].free_bytes
-        if needed > free and needed - sum(_size(folder) for need in here for folder in need.former) > free:
+        if needed > free and needed - sum(_size(need.former) for need in here) > free:
             found = f"{how} {_amount(needed)} will be written, {_amount(free)} are free"
             advice = f"free some room, choose another disk with {here[-1].flag}, a --max-mesh-size larger than "
             advice += f"{options.max_mesh_size:g} m, or smaller --bounds"
@@ -163,7 +162,7 @@ def missing_room(job: CityJob, full: str | Path) -> str:
     """
     device, free = free_space(Path(full).parent)
     needs = [need for need in disk_needs(job) if need.device == device]
-    written = sum(_size(partial_store(job) if need.flag == "--out" else need.folder) for need in needs)
+    written = sum(_size(need.former) for need in needs)
     missing = sum(need.needed_bytes for need in needs) - written - free
     return f"about {_amount(missing)}" if missing > 0 else "some room"
 
