@@ -13,9 +13,9 @@ from typing import Generic, TypeVar
 from ....engine.machine import Resources
 from ....errors import PlanError
 from ....tiles import regular_tiling
-from ..job import PARTS_PER_PACK, POINTS_PER_RANGE, CityJob
+from ..job import POINTS_PER_RANGE, CityJob
 from .limits import MOST_TILES
-from .projections import ENDING_BYTES, projected_bytes
+from .projections import ENDING_BYTES, projected_bytes, projected_tasks
 
 T = TypeVar("T")
 
@@ -134,10 +134,8 @@ def misfit(job: CityJob, resources: Resources) -> tuple[str, int] | None:
 
 
 def with_tasks(resources: Resources, job: CityJob) -> Resources:
-    """Return resources that know about how many tasks a job has: three for a tile, and those of its inputs."""
-    tiles, rows = len(job.tiling), job.n_rows // PARTS_PER_PACK
-    n_tasks = 3 * tiles + 4 * rows + 3 * job.lattice.n_blocks + len(job.point_ranges) + len(job.footprint_ranges)
-    return replace(resources, n_tasks=n_tasks)
+    """Return resources that know about how many tasks a job has."""
+    return replace(resources, n_tasks=projected_tasks(job))
 
 
 def stage_bytes(job: CityJob) -> dict[str, int]:

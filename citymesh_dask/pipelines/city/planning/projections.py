@@ -10,7 +10,7 @@ from ....store.schema import TABLE_CHUNK_ROWS
 from ....tiles import OUTLINE_UNITS
 from ..compiling import NEEDS, needs_compiling
 from ..ground.samples import SURFACE_BLOCK
-from ..job import ROWS_PER_RANGE, CityJob
+from ..job import PARTS_PER_PACK, ROWS_PER_RANGE, CityJob
 from ..outlines import grouping
 from .costs import largest_tile
 
@@ -18,9 +18,11 @@ _MIB = 1 << 20
 
 BYTES_PER_TRIANGLE = 130
 """Of a tile task, per triangle of the finished tile."""
-HEAP_BYTES = 80 * _MIB
-"""Of any task: what it takes for itself, little, and what the heap has kept of larger tasks before it (measured: up to
-74 MiB in one of two workers after 120 thousand buildings)."""
+HEAP_BYTES = 64 * _MIB
+"""Of any task: what it takes for itself, little, and what the heap has kept of larger tasks before it."""
+_KEPT_BYTES = 8 << 10
+"""Of any task, for each task of the run: Dask keeps what it returned (measured: 15 kB for each that a worker has done,
+of which one of two has done up to three quarters; half as many are done as `projected_tasks` counts)."""
 TILE_BYTES = HEAP_BYTES
 """Of a tile task, however small the tile."""
 COMPILER_BYTES = 128 * _MIB
@@ -34,7 +36,7 @@ def projected_bytes(job: CityJob) -> dict[str, int]:
     """Return the memory of one task beyond an idle worker, bytes, by stage; the levels of merging are ``merge``."""
     rows = sum(task.stop - task.start for task in job.footprint_ranges)
     row_range = min(rows, ROWS_PER_RANGE)
-    return {
+    found = {
         "compile_kernels": COMPILER_BYTES if any(map(needs_compiling, range(len(NEEDS)))) else HEAP_BYTES,
         **_reading(job),
         "index_parts": HEAP_BYTES + 8192 * len(job.footprint_ranges),
@@ -57,6 +59,14 @@ def projected_bytes(job: CityJob) -> dict[str, int]:
         "write_table_head": HEAP_BYTES + 32 * rows,
         "write_table": HEAP_BYTES + min(rows, TABLE_CHUNK_ROWS) * (256 + 128 * _most_fields(job)),
     }
+    kept = _KEPT_BYTES * projected_tasks(job)
+    return {stage: size + kept for stage, size in found.items()}
+
+
+def projected_tasks(job: CityJob) -> int:
+    """Return about how many tasks a job has: three for a tile, and those of its inputs."""
+    tiles, packs = len(job.tiling), job.n_rows // PARTS_PER_PACK
+    return 3 * tiles + 4 * packs + 3 * job.lattice.n_blocks + len(job.point_ranges) + len(job.footprint_ranges)
 
 
 def _most_linked(job: CityJob, rows: int) -> int:

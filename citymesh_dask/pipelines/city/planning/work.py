@@ -70,7 +70,11 @@ _RATES: Mapping[str, tuple[_Rate, ...]] = {
     "check_outlines": (_Rate("rows", 1, 10),),
     "subdivide_outlines": (_Rate("rows", 335, 85),),
     "building_levels": (_Rate("rows", 36, 2),),
-    "mesh_tile": (_Rate("triangles", SCRATCH_PER_TRIANGLE, 1.4), _Rate("sides", _BOUNDARY_PER_SIDE, 4)),
+    "mesh_tile": (
+        _Rate("triangles", SCRATCH_PER_TRIANGLE, 0.5),
+        _Rate("sides", _BOUNDARY_PER_SIDE, 4),
+        _Rate("rows", 0, 110),
+    ),
     "merge": (_Rate("sides", _BOUNDARY_PER_SIDE / 3, 3),),
     "number_vertices": (_Rate("tiles", 60, 700),),
     "assemble": (_Rate("triangles", RESULT_PER_TRIANGLE, 0.15),),
