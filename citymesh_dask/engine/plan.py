@@ -116,7 +116,7 @@ class Plan:
                 "tasks": len(s.tasks),
                 "projected_bytes": s.projected_bytes,
                 "written_bytes": s.written_bytes,
-                "seconds": round(s.seconds, 2),
+                "seconds": round(s.seconds, 3),
             }
             for s in self.stages
         ]
