@@ -162,7 +162,7 @@ def test_a_task_too_large_beside_others_is_done_alone(tmp_path: Path) -> None:
     plan = Plan((numbered_stage("sized", sized, 8, arguments=(str(tmp_path),)),), 1 << 30, 2)
     events: list[Any] = []
     run = Run(plan, receipts(tmp_path), ClusterExecutor(client, own), finish=lambda r: "end", listeners=[events.append])
-    assert run.result(120) == "end"
+    assert run.result(300) == "end"
     assert count_calls(tmp_path) == {**dict.fromkeys(range(8), 1), 3: 2}
     (trouble,) = [event for event in events if isinstance(event, TaskTrouble)]
     assert (trouble.key, trouble.kind) == ("sized-0003", "alone")
@@ -175,7 +175,7 @@ def test_a_task_that_kills_its_workers_fails_alone_and_harms_nobody(tmp_path: Pa
     plan = Plan((numbered_stage("killing", killing, 30, arguments=(str(tmp_path),)),), 1 << 30, 2)
     run = Run(plan, receipts(tmp_path), ClusterExecutor(client, own), finish=lambda r: "end")
     with pytest.raises(RunError, match=r"task killing-0003: its worker process died.*allow more memory") as caught:
-        run.result(120)
+        run.result(300)
     assert isinstance(caught.value.__cause__, KilledWorker)
     calls = count_calls(tmp_path)
     assert calls.pop(3) <= 6, "two workers beside others, two alone; one may die unnoticed while a task is stolen"
