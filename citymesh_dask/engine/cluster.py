@@ -36,6 +36,7 @@ allowed all of those would fail at the first death, with Dask's three a task tha
 _POLL_SECONDS = 0.02
 _POLL_PAUSE = 30
 """So many times as long as a look at all futures takes is waited until the next."""
+_MOST_PAUSE_SECONDS = 1.0
 _SCALE_SECONDS = 60.0
 _MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
 
@@ -106,6 +107,7 @@ class ClusterExecutor:
             by_status: dict[str, list[Any]] = {}
             for future in pending:
                 by_status.setdefault(future.status, []).append(future)
+            looked = time.perf_counter() - began
             if self._stop.is_set():
                 raise concurrent.futures.CancelledError
             # what was lost with its worker is made again
@@ -122,7 +124,7 @@ class ClusterExecutor:
                 self._drain(futures)
                 return
             if pending:
-                self._stop.wait(max(_POLL_SECONDS, _POLL_PAUSE * (time.perf_counter() - began)))
+                self._stop.wait(min(max(_POLL_SECONDS, _POLL_PAUSE * looked), _MOST_PAUSE_SECONDS))
 
     def _tell(self, by_status: Mapping[str, Sequence[Any]], names: Mapping[str, str], on_end: OnEnd) -> bool:
         """Tell of a batch of futures; return whether to go on."""
