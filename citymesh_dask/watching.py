@@ -115,11 +115,7 @@ def begun_facts(job: CityJob, inputs: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def board_stages(stages: tuple[Stage, ...]) -> tuple[BoardStage, ...]:
     """Return what the page must know of stages; those without tasks are left out."""
-    return tuple(
-        BoardStage(stage.name, len(stage.tasks), RESERVED_BYTES + stage.projected_bytes if stage.projected_bytes else 0)
-        for stage in stages
-        if stage.tasks
-    )
+    return tuple(BoardStage(stage.name, len(stage.tasks), stage.process_bytes) for stage in stages if stage.tasks)
 
 
 def tile_places(job: CityJob) -> tuple[Place, ...]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import OutputError
-from .memory import RESERVED_BYTES
 from .plan import Plan, Stage
 from .progress import Event, PlanChanged, TaskDone, TaskTrouble
 
@@ -100,7 +99,7 @@ class RunLog:
             return  # what could not be written cannot be written at the end either
 
     def _learn(self, stages: Sequence[Stage]) -> None:
-        self._projected |= {s.name: RESERVED_BYTES + s.projected_bytes for s in stages if s.projected_bytes}
+        self._projected |= {s.name: s.process_bytes for s in stages if s.projected_bytes}
 
     def _task(self, event: TaskDone) -> dict[str, Any]:
         """Return what is told of a task that is done."""

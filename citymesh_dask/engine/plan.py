@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .memory import RESERVED_BYTES
 from .tree import tree_levels
 
 TaskFunction = Callable[..., dict[str, Any]]
@@ -80,6 +81,11 @@ class Stage:
     projected_bytes: int = 0
     written_bytes: int = 0
     seconds: float = 0.0
+
+    @property
+    def process_bytes(self) -> int:
+        """Projected memory of a worker at one of the tasks; 0 where nothing is projected."""
+        return RESERVED_BYTES + self.projected_bytes if self.projected_bytes else 0
 
 
 @dataclass(frozen=True)

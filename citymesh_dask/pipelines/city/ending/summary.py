@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ....engine.ledger import Receipt
-from ....engine.memory import RESERVED_BYTES
 from ....engine.plan import Plan, Stage
 from ....facts import QualityFacts, RunFacts, StageFacts
 from ....formats.crs import TALL_MEDIAN
@@ -150,7 +149,7 @@ def stage_facts(stage: Stage, receipts: Mapping[str, Receipt], begun: float) -> 
         seconds=sum(r.seconds for r in found),
         wall=ended - started,
         peak_memory=max((r.peak_bytes for r in found), default=0),
-        projected=RESERVED_BYTES + stage.projected_bytes if stage.projected_bytes else 0,
+        projected=stage.process_bytes,
         bytes_written=sum(int(r.facts.get("bytes", 0)) for r in found),
         reused=sum(r.reused for r in found),
     )
