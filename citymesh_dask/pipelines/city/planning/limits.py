@@ -19,7 +19,7 @@ from .work import result_bytes, scratch_bytes
 
 _BYTES_PER_TRIANGLE = 8
 """What a triangle takes at least on a disk, compressed, once in the scratch folder and once in the store."""
-_LARGEST_TILE_M = 4000.0
+LARGEST_TILE_M = 4000.0
 """Differences inside a tile must stay below 2**30 mesh units to be exact."""
 MOST_TILES = 200_000
 _MOST_CELLS = 1e12
@@ -43,10 +43,10 @@ def check_tiles(domain: Domain, tile_size: float | None) -> None:
     x0, y0, x1, y1 = domain.bounds
     width, height = x1 - x0, y1 - y0
     if tile_size is None:
-        if max(width, height) > _LARGEST_TILE_M:
+        if max(width, height) > LARGEST_TILE_M:
             found = f"False, for a domain of {width:g} x {height:g} m"
             advice = "leave it out, or pass smaller --bounds"
-            raise OptionError("option use_tiling", found, f"True beyond {_LARGEST_TILE_M:g} m", advice)
+            raise OptionError("option use_tiling", found, f"True beyond {LARGEST_TILE_M:g} m", advice)
         return
     count = math.ceil(width / tile_size) * math.ceil(height / tile_size)
     if count > MOST_TILES:

@@ -15,7 +15,7 @@ from ....errors import PlanError
 from ....options import CityOptions
 from ....tiles import MESH_UNITS, Domain, Tiling, regular_tiling
 from .costs import Costs
-from .limits import check_tiles
+from .limits import LARGEST_TILE_M, check_tiles
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -25,8 +25,6 @@ TRIANGLES_PER_TILE = 150_000
 _LARGER_TILES, _MANY_TILES = 400_000, 1000
 """Where even larger tiles are many, they are aimed at: less of their surroundings is looked at twice (measured: a
 seventh of the time of tile tasks), and there are fewer tasks."""
-LARGEST_TILE_M = 4000.0
-"""Differences inside a tile must stay below 2**30 mesh units to be exact."""
 _LEAST_TILES, _LEAST_TRIANGLES = 8, 40_000
 """A small city is divided, too, so that there is work for several workers, but not into crumbs."""
 _SPLIT = 4.0
