@@ -17,7 +17,7 @@ from .engine.run import Run
 from .engine.signals import signals_held_back
 from .errors import ConfigError
 from .pipelines.city.inputs.survey import CityInputs
-from .starting import WORK_MODULE, start_city
+from .starting import start_city
 from .store.city_store import open_store
 
 
@@ -53,7 +53,7 @@ def finish_run(run: Run[CityMesh], *, own_process: bool = False) -> CityMesh:
     """
     limited = own_process and run.in_process
     if limited:
-        load_libraries([WORK_MODULE])
+        load_libraries()
     try:
         with data_limited(run.plan.allowed_bytes) if limited else contextlib.nullcontext():
             return run.result()

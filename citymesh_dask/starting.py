@@ -45,9 +45,6 @@ from .store.manifest import ReceiptFolder
 from .store.memory_scratch import MemoryLedger, MemoryScratch
 from .watching import Watchers, begun_facts, log_path
 
-WORK_MODULE = "citymesh_dask.pipelines.city.plan"
-"""What a process that does tasks loads first."""
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -285,7 +282,7 @@ def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str
             n_workers=plan.n_workers,
             worker_bytes=resources.worker_bytes,
             local_directory=str(job.scratch.root / "dask"),
-            preload=(WORK_MODULE,),
+            preload=("citymesh_dask.pipelines.city.plan",),
         )
     )
 

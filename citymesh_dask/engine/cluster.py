@@ -37,6 +37,7 @@ _POLL_SECONDS = 0.02
 _POLL_PAUSE = 30
 """So many times as long as a look at all futures takes is waited until the next."""
 _MOST_PAUSE_SECONDS = 1.0
+"""But no longer than this, however many there are."""
 _SCALE_SECONDS = 60.0
 _MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
 
@@ -52,7 +53,7 @@ QUIET = {
     "distributed.worker.memory.monitor-interval": "500ms",
 }
 """How often the processes look at themselves. With Dask's own intervals two idle workers and their scheduler take
-13 % of a core, and the threads that look stop the one that works; with these 6 %."""
+13 % of a core, and the threads that look stop the one that works; with these 5 %."""
 
 STEALING_INTERVAL = "20ms"
 """Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""

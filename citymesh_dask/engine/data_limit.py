@@ -77,7 +77,7 @@ def data_limited(process_bytes: int) -> Iterator[int | None]:
             resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def load_libraries(modules: Sequence[str]) -> None:
+def load_libraries(modules: Sequence[str] = ()) -> None:
     """Load modules, and what their libraries keep for themselves, so that it does not count as data of a task.
 
     OpenBLAS takes its buffer at the first product of matrices, and ends the process where that is refused.
