@@ -93,10 +93,10 @@ def choose(make: Maker[T], candidates: Sequence[Resources]) -> Choice[T]:
     """
     jobs = _Jobs(make)
     for resources in candidates:
-        for job, beside in jobs:
-            if misfit(job, resources) is None:
+        for job, beside, demand in jobs:
+            if demand.misfit(resources) is None:
                 return Choice(job, beside, with_tasks(resources, job))
-    raise _refusal([job for job, _ in jobs], candidates)
+    raise _refusal([job for job, _, _ in jobs], candidates)
 
 
 def all_jobs(make: Maker[T]) -> list[CityJob]:
@@ -107,30 +107,62 @@ def all_jobs(make: Maker[T]) -> list[CityJob]:
     PlanError
         If not even the most generous can.
     """
-    return [job for job, _ in _Jobs(make)]
+    return [job for job, _, _ in _Jobs(make)]
 
 
 def smallest_memory(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> int:
     """Return the least memory that any of the jobs would do with, bytes."""
-    return min(needed_bytes(job, resources) for job in jobs for resources in candidates)
+    demands = [demand_of(job) for job in jobs]
+    return min(demand.needed_bytes(resources) for demand in demands for resources in candidates)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a job asks of memory, whoever gives it.
+
+    Parameters
+    ----------
+    stage : str
+        The stage whose tasks take most.
+    task_bytes : int
+        Of one of its tasks, beyond an idle worker.
+    n_tasks : int
+        Tasks of the job; see `projected_tasks`.
+    """
+
+    stage: str
+    task_bytes: int
+    n_tasks: int
+
+    def needed_bytes(self, resources: Resources) -> int:
+        """Return the memory that is needed with so many workers, bytes."""
+        resources = replace(resources, n_tasks=self.n_tasks)
+        return resources.reserved_bytes + max(resources.n_workers * self.task_bytes, ENDING_BYTES)
+
+    def misfit(self, resources: Resources) -> tuple[str, int] | None:
+        """Return the stage that does not fit and its bytes per task beyond an idle worker; None where all fit."""
+        resources = replace(resources, n_tasks=self.n_tasks)
+        if self.task_bytes > resources.task_bytes:
+            return self.stage, self.task_bytes
+        if resources.reserved_bytes + ENDING_BYTES > resources.allowed_bytes:
+            return "finish", ENDING_BYTES
+        return None
+
+
+def demand_of(job: CityJob) -> Demand:
+    """Return what a job asks of memory; it takes some tens of milliseconds."""
+    stage, size = max(stage_bytes(job).items(), key=lambda item: item[1])
+    return Demand(stage, size, projected_tasks(job))
 
 
 def needed_bytes(job: CityJob, resources: Resources) -> int:
     """Return the memory that a job needs with so many workers, bytes."""
-    largest = max(stage_bytes(job).values())
-    resources = with_tasks(resources, job)
-    return resources.reserved_bytes + max(resources.n_workers * largest, ENDING_BYTES)
+    return demand_of(job).needed_bytes(resources)
 
 
 def misfit(job: CityJob, resources: Resources) -> tuple[str, int] | None:
     """Return the stage that does not fit and its bytes per task beyond an idle worker; None where all fit."""
-    name, size = max(stage_bytes(job).items(), key=lambda item: item[1])
-    resources = with_tasks(resources, job)
-    if size > resources.task_bytes:
-        return name, size
-    if resources.reserved_bytes + ENDING_BYTES > resources.allowed_bytes:
-        return "finish", ENDING_BYTES
-    return None
+    return demand_of(job).misfit(resources)
 
 
 def with_tasks(resources: Resources, job: CityJob) -> Resources:
@@ -148,13 +180,13 @@ def stage_bytes(job: CityJob) -> dict[str, int]:
 
 
 class _Jobs(Generic[T]):
-    """The jobs of all sizes, each made when it is looked at for the first time."""
+    """The jobs of all sizes and what they ask of memory, each made when it is looked at for the first time."""
 
     def __init__(self, make: Maker[T]) -> None:
         self._make = make
-        self._made: list[tuple[CityJob, T] | None] = []
+        self._made: list[tuple[CityJob, T, Demand] | None] = []
 
-    def __iter__(self) -> Iterator[tuple[CityJob, T]]:
+    def __iter__(self) -> Iterator[tuple[CityJob, T, Demand]]:
         for place, sizes in enumerate(LADDER):
             if place == len(self._made):
                 self._made.append(self._made_with(sizes, first=place == 0))
@@ -162,13 +194,14 @@ class _Jobs(Generic[T]):
             if found is not None:
                 yield found
 
-    def _made_with(self, sizes: Sizes, *, first: bool) -> tuple[CityJob, T] | None:
+    def _made_with(self, sizes: Sizes, *, first: bool) -> tuple[CityJob, T, Demand] | None:
         try:
-            return self._make(sizes)
+            job, beside = self._make(sizes)
         except PlanError:
             if first:  # nothing that smaller pieces would mend
                 raise
             return None  # a place too dense for tiles of this size
+        return job, beside, demand_of(job)
 
 
 def _refusal(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> PlanError:
@@ -192,9 +225,10 @@ def _refusal(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> PlanEr
 
 def _fewer_workers(jobs: Sequence[CityJob], asked: Resources) -> list[str]:
     """Return the largest number of workers that would fit, as advice."""
+    demands = [demand_of(job) for job in jobs]
     for count in range(asked.n_workers - 1, 0, -1):
         fewer = replace(asked, n_workers=count)
-        if any(misfit(job, fewer) is None for job in jobs):
+        if any(demand.misfit(fewer) is None for demand in demands):
             return [f"at most --workers {count}"]
     return ["leave --workers out"] if asked.scheduler == "processes" else []
 
@@ -203,8 +237,8 @@ def _smaller_tiles(job: CityJob, candidates: Sequence[Resources]) -> list[str]:
     """Return the largest tile size that would fit, as advice."""
 
     def fits(edge: float) -> bool:
-        smaller = replace(job, tiling=regular_tiling(job.domain, edge))
-        return any(misfit(smaller, resources) is None for resources in candidates)
+        demand = demand_of(replace(job, tiling=regular_tiling(job.domain, edge)))
+        return any(demand.misfit(resources) is None for resources in candidates)
 
     # below this size there would be too many tiles to be planned, and to be tried here
     low = max(_LEAST_TILE_M, math.sqrt(job.domain.area / MOST_TILES))
