@@ -80,5 +80,5 @@ def _in_memory(request: Request, settings: RunSettings) -> Chooser:
     job = memory_job(request.survey, request.options, out=request.out, fan_in=settings.batch_size)
     return Chooser(
         lambda candidates: Choice(job, Origin.NOTHING, choose_in_memory(job, candidates)),
-        lambda candidates: min(needed_in_memory(job, resources) for resources in candidates),
+        lambda candidates: min(needed_in_memory(job, candidates)),
     )

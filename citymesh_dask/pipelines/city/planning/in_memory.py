@@ -49,8 +49,7 @@ def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources
     PlanError
         With the memory that would do.
     """
-    for resources in candidates:
-        needed = needed_in_memory(job, resources)
+    for resources, needed in zip(candidates, needed_in_memory(job, candidates), strict=True):
         if needed <= resources.allowed_bytes:
             scheduler = "threads" if resources.scheduler == "processes" else resources.scheduler
             return replace(resources, scheduler=scheduler)
@@ -66,6 +65,7 @@ def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources
     raise PlanError("option use_disk_store", found, expected, advice)
 
 
-def needed_in_memory(job: CityJob, resources: Resources) -> int:
-    """Return the memory that a job needs with so many threads, bytes."""
-    return RESERVED_BYTES + held_bytes(job) + resources.n_workers * max(stage_bytes(job).values())
+def needed_in_memory(job: CityJob, candidates: Sequence[Resources]) -> list[int]:
+    """Return the memory that a job needs with the threads of each of the candidates, bytes."""
+    held, task = RESERVED_BYTES + held_bytes(job), max(stage_bytes(job).values())
+    return [held + resources.n_workers * task for resources in candidates]
