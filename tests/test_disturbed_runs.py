@@ -249,38 +249,32 @@ def test_signals_to_a_run_with_worker_processes(
 # ---- scripts and schedulers ----------------------------------------------------------------------
 
 
-def test_a_script_without_main_guard(town: Path, here: Path) -> None:
-    (here / "script.py").write_text(
-        f"import citymesh_dask as cm\n"
-        f"run = cm.build_city_mesh('{town}/town.gpkg', 'out.zarr', points='{town}/town.laz', n_workers=1)\n"
-        f"print(run.result())\n"
-    )
+def lines_of_unguarded_script(town: Path, *first: str) -> list[str]:
+    """Run a script without a guard that builds a city, in the current folder; return what it said on stderr."""
+    call = f"cm.build_city_mesh('{town}/town.gpkg', 'out.zarr', points='{town}/town.laz', n_workers=1)"
+    lines = ["import citymesh_dask as cm", *first, f"run = {call}", "print(run.result())"]
+    Path("script.py").write_text("\n".join(lines))
     ended = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1
-    last = ended.stderr.splitlines()[-1]
-    assert last.startswith("citymesh_dask.errors.OptionError: the main script ")
-    assert "script.py: it has no main guard" in last
-    assert "put its code under if __name__ == '__main__':" in last
     assert "bootstrapping" not in ended.stderr
-    assert len(ended.stderr.splitlines()) < 20
+    return ended.stderr.splitlines()
+
+
+def test_a_script_without_main_guard(town: Path, here: Path) -> None:
+    said = lines_of_unguarded_script(town)
+    assert said[-1].startswith("citymesh_dask.errors.OptionError: the main script ")
+    assert "script.py: it has no main guard" in said[-1]
+    assert "put its code under if __name__ == '__main__':" in said[-1]
+    assert len(said) < 20
     assert [path.name for path in here.iterdir()] == ["script.py"], "nothing was begun"
 
 
 def test_a_script_whose_main_guard_is_in_the_wrong_place(town: Path, here: Path) -> None:
     """It speaks of its name, so the workers must try; they say it, and the run fails as clearly."""
-    (here / "script.py").write_text(
-        f"import citymesh_dask as cm\n"
-        f"print(__name__)\n"
-        f"run = cm.build_city_mesh('{town}/town.gpkg', 'out.zarr', points='{town}/town.laz', n_workers=1)\n"
-        f"print(run.result())\n"
-    )
-    ended = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=100)
-    assert ended.returncode == 1
-    last = ended.stderr.splitlines()[-1]
-    assert last.startswith("citymesh_dask.errors.RunError: local cluster: its workers did not")
-    assert "put the code of the script under if __name__ == '__main__':" in last
-    assert "bootstrapping" not in ended.stderr
-    assert len(ended.stderr.splitlines()) < 45
+    said = lines_of_unguarded_script(town, "print(__name__)")
+    assert said[-1].startswith("citymesh_dask.errors.RunError: local cluster: its workers did not")
+    assert "put the code of the script under if __name__ == '__main__':" in said[-1]
+    assert len(said) < 45
     assert results(here) == ["script.py"]
 
 

@@ -78,6 +78,7 @@ class ClusterExecutor:
         self._cluster = cluster
         self._limits = [] if cluster is None else self._worker_limits()
         self._reduced = False
+        self._last_seen = 0.0
         self._stop = threading.Event()
 
     @property
@@ -102,6 +103,7 @@ class ClusterExecutor:
         """Follow the futures as they complete."""
         names = {future.key: name for name, future in futures.items()}
         pending = list(futures.values())
+        self._last_seen = time.monotonic()
         while pending:
             # Not by as_completed, which keeps a coroutine for each future: 100,000 tiles have as many.
             began = time.perf_counter()
@@ -125,7 +127,23 @@ class ClusterExecutor:
                 self._drain(futures)
                 return
             if pending:
+                self._look_for_workers()
                 self._stop.wait(min(max(_POLL_SECONDS, _POLL_PAUSE * looked), _MOST_PAUSE_SECONDS))
+
+    def _look_for_workers(self) -> None:
+        """Raise where all workers of our own cluster are gone and none comes back; to others new ones may come."""
+        if self._cluster is None:
+            return
+        now = time.monotonic()
+        if self._cluster.scheduler.workers:
+            self._last_seen = now
+        elif now - self._last_seen > _SCALE_SECONDS:
+            raise RunError(
+                "local cluster",
+                f"its workers died, and none could be started again within {_SCALE_SECONDS:g} s",
+                "memory and processes that are left for a worker",
+                "look for what ended them in the log of the system; the same command goes on from the finished tasks",
+            )
 
     def _tell(self, by_status: Mapping[str, Sequence[Any]], names: Mapping[str, str], on_end: OnEnd) -> bool:
         """Tell of a batch of futures; return whether to go on."""

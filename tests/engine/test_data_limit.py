@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,11 @@ def killing(folder: str, index: int) -> dict[str, Any]:
     return {}
 
 
+def napping(folder: str, index: int) -> dict[str, Any]:
+    time.sleep(1)
+    return {}
+
+
 def count_calls(folder: Path) -> dict[int, int]:
     calls = (folder / "calls").read_text().split()
     return {index: calls.count(str(index)) for index in set(map(int, calls))}
@@ -181,6 +187,16 @@ def test_a_task_that_kills_its_workers_fails_alone_and_harms_nobody(tmp_path: Pa
     assert calls.pop(3) <= 6, "two workers beside others, two alone; one may die unnoticed while a task is stolen"
     assert sorted(calls) == [*range(3), *range(4, 30)], "all others are done"
     assert len(receipts(tmp_path).all()) == 29
+
+
+def test_workers_that_do_not_come_back_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("citymesh_dask.engine.cluster._SCALE_SECONDS", 1.0)
+    client, own = local_cluster(n_workers=1, worker_bytes=WORKER_BYTES)
+    plan = Plan((numbered_stage("napping", napping, 50, arguments=(str(tmp_path),)),), 1 << 30, 2)
+    run = Run(plan, receipts(tmp_path), ClusterExecutor(client, own), finish=lambda r: "end")
+    own.scale(0)
+    with pytest.raises(RunError, match=r"its workers died, and none could be started again within 1 s"):
+        run.result(60)
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])

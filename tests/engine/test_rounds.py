@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.events import Event, PlanChanged, TaskDone, TaskTrouble
 from citymesh_dask.engine.executor import Executor
 from citymesh_dask.engine.failures import Change, Failure, NoRecovery, own_failures
@@ -21,21 +21,6 @@ from citymesh_dask.engine.progress import LineProgress
 from citymesh_dask.engine.run import Run
 from citymesh_dask.errors import InputError, RunError
 from citymesh_dask.store.manifest import ReceiptFolder
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    client, cluster = local_cluster(n_workers=2, worker_bytes=1 << 30)
-    yield client
-    client.close()
-    cluster.close()
-
-
-@pytest.fixture(params=("synchronous", "threads", "processes"))
-def executor(request: pytest.FixtureRequest) -> Executor:
-    if request.param == "processes":
-        return ClusterExecutor(request.getfixturevalue("cluster"))
-    return LocalExecutor(request.param, 2)
 
 
 def ledger(folder: Path) -> ReceiptFolder:

@@ -7,14 +7,13 @@ import concurrent.futures
 import json
 import pickle
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Client, as_completed
 
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.executor import Executor
 from citymesh_dask.engine.graph import plan_to_graph
 from citymesh_dask.engine.in_process import LocalExecutor
@@ -24,16 +23,6 @@ from citymesh_dask.engine.remote import cluster_resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.errors import InputError, RunError
 from citymesh_dask.store.manifest import ReceiptFolder
-
-SCHEDULERS = ("synchronous", "threads", "processes")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    client, cluster = local_cluster(n_workers=2, worker_bytes=1 << 30)
-    yield client
-    client.close()
-    cluster.close()
 
 
 def test_a_running_cluster_tells_what_a_run_may_use(cluster: Any) -> None:
@@ -46,13 +35,6 @@ def test_a_client_that_is_not_the_default_one_will_do(cluster: Any, tmp_path: Pa
         plan = Plan((numbered_stage("square", square, 3, arguments=(str(tmp_path),)),), 1 << 30, 2)
         run = Run(plan, ReceiptFolder(str(tmp_path / "receipts")), ClusterExecutor(other), finish=lambda run: 7)
         assert run.result(60) == 7
-
-
-@pytest.fixture(params=SCHEDULERS)
-def executor(request: pytest.FixtureRequest) -> Executor:
-    if request.param == "processes":
-        return ClusterExecutor(request.getfixturevalue("cluster"))
-    return LocalExecutor(request.param, 2)
 
 
 def square(folder: str, index: int) -> dict[str, Any]:
