@@ -37,7 +37,7 @@ def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
         If the job cannot be run; nothing has been started then.
     """
     inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
-    return start_city(inputs, job.options, out=job.out, settings=job.settings, progress=progress)
+    return start_city(inputs, job.options, out=job.out, settings=job.settings, progress=progress, typed=job.typed)
 
 
 def finish_run(run: Run[CityMesh], *, own_process: bool = False) -> CityMesh:

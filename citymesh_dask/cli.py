@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .facts import RunFacts
 
 _GO_ON = "the same command goes on with the tasks that are finished"
+_ANEW = "the same command begins anew, for without a scratch folder nothing is kept"
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 
 
@@ -53,14 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(commands[given.command], unknown)
+    given.typed = shlex.join(["citymesh", *(sys.argv[1:] if arguments is None else arguments)])
     errors: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: _Terminated}
-    with CommandSignals(errors, lambda: _say(f"citymesh: error: stopped at once; {_GO_ON}")):
+    with CommandSignals(errors, lambda: _say(f"citymesh: error: stopped at once; {_go_on(given)}")):
         try:
             return _COMMANDS[given.command](given)
         except BaseException as error:
             if os.environ.get("CITYMESH_TRACEBACK"):
                 traceback.print_exc()
-            return _report_failure(error, as_json=getattr(given, "json", False), arguments=arguments)
+            return _report_failure(error, given)
 
 
 def _refuse(command: CommandParser, unknown: list[str]) -> NoReturn:
@@ -70,15 +72,20 @@ def _refuse(command: CommandParser, unknown: list[str]) -> NoReturn:
     command.error(f"unknown argument {unknown[0]!r}{hint}")
 
 
-def _report_failure(error: BaseException, *, as_json: bool, arguments: Sequence[str] | None) -> int:
+def _go_on(given: argparse.Namespace) -> str:
+    """Return what the same command does when it is given again."""
+    return _GO_ON if getattr(given, "use_disk_store", True) else _ANEW
+
+
+def _report_failure(error: BaseException, given: argparse.Namespace) -> int:
     """Say what went wrong, once, and return the exit code."""
     if isinstance(error, SystemExit):
         raise error
-    code, message = _exit_code(error), _message(error)
+    code, message = _exit_code(error), _message(error, _go_on(given))
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-        message += f": {shlex.join(['citymesh', *(sys.argv[1:] if arguments is None else arguments)])}"
+        message += f": {given.typed}"
     _say(f"citymesh: error: {message}")
-    if as_json:
+    if getattr(given, "json", False):
         facts = {"type": type(error).__name__, "message": message}
         if isinstance(error, CityMeshError):
             facts |= {name: getattr(error, name) for name in ("where", "found", "expected", "advice")}
@@ -97,12 +104,12 @@ def _exit_code(error: BaseException) -> int:
     return EXIT_FAILED
 
 
-def _message(error: BaseException) -> str:
+def _message(error: BaseException, go_on: str) -> str:
     if isinstance(error, CityMeshError):
         return str(error)
     if isinstance(error, (KeyboardInterrupt, _Terminated, concurrent.futures.CancelledError)):
         word = "terminated" if isinstance(error, _Terminated) else "interrupted"
-        return f"{word}; {_GO_ON}"
+        return f"{word}; {go_on}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'operating system'}: {error.strerror}"
     return f"{type(error).__name__}: {error} (CITYMESH_TRACEBACK=1 shows where)"
@@ -180,7 +187,8 @@ def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
     for job in jobs:
         if len(jobs) > 1 and not given.quiet:
             _say(f"{job.name}: {job.out}")
-        run = start_job(job, progress=not given.quiet)
+        given.use_disk_store = job.settings.use_disk_store
+        run = start_job(dataclasses.replace(job, typed=given.typed), progress=not given.quiet)
         if run.page_link and not given.quiet:
             _say(f"page of the run: {run.page_link}")
         mesh = finish_run(run, own_process=True)
@@ -290,7 +298,14 @@ def _run_demo(given: argparse.Namespace) -> int:
 
     city = SampleCity(given.size, given.seed, given.density)
     tell: Callable[[str], None] = (lambda line: None) if given.quiet else _say
-    report = run_demo(given.folder, city, generate_only=given.generate_only, progress=not given.quiet, tell=tell)
+    report = run_demo(
+        given.folder,
+        city,
+        generate_only=given.generate_only,
+        progress=not given.quiet,
+        tell=tell,
+        typed=given.typed,
+    )
     tell(report.describe())
     tell("try next:\n  " + "\n  ".join(report.next_commands()))
     if given.json:

@@ -113,7 +113,13 @@ def generate_demo(folder: str | Path, city: SampleCity | None = None, *, tell: T
 
 
 def run_demo(
-    folder: str | Path, city: SampleCity | None = None, *, generate_only: bool = False, progress: bool, tell: Tell
+    folder: str | Path,
+    city: SampleCity | None = None,
+    *,
+    generate_only: bool = False,
+    progress: bool,
+    tell: Tell,
+    typed: str = "",
 ) -> DemoReport:
     """Write a sample city, build its mesh, check it and draw it.
 
@@ -129,6 +135,8 @@ def run_demo(
         Whether to show the progress of the run.
     tell : callable
         Gets a line for every step.
+    typed : str
+        The command that was typed, where one was.
 
     Raises
     ------
@@ -141,7 +149,7 @@ def run_demo(
         return DemoReport(root, _rows(root, _INPUTS))
     tell(f"building: the same as 'citymesh run {config}'")
     (job,) = load_jobs([config], ["overwrite=true"])
-    mesh = finish_run(start_job(job, progress=progress))
+    mesh = finish_run(start_job(dataclasses.replace(job, typed=typed), progress=progress))
     _check(mesh, tell)
     export_store(mesh.path, root / PICTURE, overwrite=True)
     return DemoReport(root, _rows(root, _INPUTS + _RESULTS), mesh_summary(mesh))

@@ -10,7 +10,7 @@ from .engine.machine import Resources, candidate_resources
 from .engine.plan import Plan
 from .engine.remote import client_of
 from .errors import PlanError
-from .pipelines.city.begin import Origin
+from .pipelines.city.begin import Origin, is_finished
 from .pipelines.city.choosing import Chooser
 from .pipelines.city.inputs.survey import CityInputs
 from .pipelines.city.job import job_file
@@ -34,19 +34,22 @@ class DryRun:
         The plan that would be carried out.
     choices : tuple of dict
         What would be chosen with other amounts of memory: ``allowed_bytes`` and either ``refused``, the smallest
-        memory that would do, or workers, scheduler, tiles and time.
-    smallest_bytes : int
-        The smallest memory that would do, with whatever is left to choose.
+        memory that would do, or workers, scheduler, tiles and time. None for a cluster that is there already.
+    smallest_bytes : int or None
+        The smallest memory that would do, with whatever is left to choose; None for such a cluster.
     """
 
     plan: Plan
     choices: tuple[dict[str, Any], ...]
-    smallest_bytes: int
+    smallest_bytes: int | None
 
     def describe(self) -> str:
         """Return plan and choices as tables."""
-        head = f"{'allowed':>8} {'workers':>8} {'scheduler':>12} {'tiles':>7} {'largest tile':>14} "
-        lines = [self.plan.describe(), "", "with other amounts of memory:", f"{head}{'threads':>8} {'time':>9}"]
+        if self.smallest_bytes is None:
+            return self.plan.describe()
+        head = f"{'allowed':>8} {'workers':>8} {'scheduler':>12} {'tiles':>7} {'largest tile':>14} {'fan-in':>7} "
+        head += f"{'points/task':>12} {'threads':>8} {'time':>9}"
+        lines = [self.plan.describe(), "", "with other amounts of memory:", head]
         lines += [_choice_line(choice) for choice in self.choices]
         lines.append(f"the smallest memory that would do: --memory-limit {-(-self.smallest_bytes // 10**6)}MB")
         return "\n".join(lines)
@@ -75,9 +78,13 @@ def plan_job(job: JobSpec) -> DryRun:
     client = client_of(settings.scheduler_address)
     candidates = run_candidates(settings, client)
     inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
-    chooser = find_chooser(survey_request(inputs, job.options, job.out), settings, client)
+    request = survey_request(inputs, job.options, job.out)
+    is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart)
+    chooser = find_chooser(request, settings, client)
     choice = chooser.choose(candidates)
     plan = plan_city(choice.job, str(job_file(choice.job.scratch.root)), choice.resources)
+    if client is not None:
+        return DryRun(plan, (), None)
     return DryRun(plan, _choices(chooser, settings), chooser.smallest(_any_memory(settings, "auto")))
 
 
@@ -109,5 +116,6 @@ def _choice_line(choice: dict[str, Any]) -> str:
         return f"{allowed} refused: at least {-(-choice['refused'] // 10**6):,} MB are needed"
     return (
         f"{allowed} {choice['n_workers']:8,} {choice['scheduler']:>12} {choice['tiles']:7,} "
-        f"{choice['largest_tile_m']:12,.0f} m {choice['reader_threads']:8} {choice['seconds']:7,.0f} s"
+        f"{choice['largest_tile_m']:12,.0f} m {choice['fan_in']:7} {choice['points_per_task']:12,} "
+        f"{choice['reader_threads']:8} {choice['seconds']:7,.0f} s"
     )

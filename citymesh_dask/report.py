@@ -141,6 +141,7 @@ def render_html(facts: RunFacts, picture_png: bytes, *, domain: str = "") -> str
     )
     text: str = environment.get_template("report.html").render(
         facts=facts,
+        splits=list(map(describe_split, facts.splits)),
         domain=domain,
         holds=certificate_holds(facts),
         verdict=_verdict(facts),
@@ -339,8 +340,18 @@ def _describe_missing(facts: RunFacts) -> list[str]:
         shown = f" (such as {examples})" if examples else ""
         lines.append(f"  {format_count(entry['count']):>9} {entry['status']}: {entry['reason']}{shown}")
     lines += [f"MISSING TILE  {hole}" for hole in facts.holes]
+    lines += [f"split      {describe_split(split)}" for split in facts.splits]
     lines += [f"WARNING    {warning}" for warning in facts.warnings]
     return lines
+
+
+def describe_split(split: Mapping[str, Any]) -> str:
+    """Return a tile that was split as one line.
+
+    >>> describe_split({"tile": 12, "parts": [16, 17, 18, 19]})
+    'tile 12 was split into tiles 16, 17, 18, 19: memory was short for it'
+    """
+    return f"tile {split['tile']} was split into tiles {', '.join(map(str, split['parts']))}: memory was short for it"
 
 
 def _describe_stages(stages: Sequence[StageFacts]) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import time
 import uuid
-import warnings
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,29 +15,30 @@ from typing import Any
 from distributed import Client
 
 from .city_mesh import CityMesh, open_mesh
-from .engine.cluster import ClusterExecutor, check_main_guard, local_cluster
+from .engine.cluster import ClusterExecutor, local_cluster
 from .engine.executor import Executor
 from .engine.in_process import LocalExecutor
 from .engine.machine import Resources, candidate_resources, resources_of
-from .engine.main_guard import refuse_unguarded_script
+from .engine.main_guard import check_main_guard, refuse_unguarded_script
 from .engine.plan import Plan
 from .engine.remote import await_resources, check_storage, check_versions, client_of
 from .engine.run import Run
 from .errors import OutputError, RunError
 from .options import CityOptions
-from .pipelines.city.begin import Origin, begin_job, is_finished, remove_leftovers
+from .pipelines.city.begin import Origin, begin_job, is_finished, remove_leftovers, scratch_folder
 from .pipelines.city.choosing import Chooser, city_chooser
 from .pipelines.city.ending.finish import seal_store
-from .pipelines.city.ending.summary import run_facts
+from .pipelines.city.ending.summary import command_line, run_facts
 from .pipelines.city.former import RESTORE
-from .pipelines.city.in_memory import before_sealing, begin_memory_job, end_memory_job, refuse_disk_settings
+from .pipelines.city.in_memory import begin_memory_job, end_memory_job, refuse_disk_settings
 from .pipelines.city.inputs.survey import CityInputs, PathLike
 from .pipelines.city.job import CityJob, job_file, load_job, partial_store, plain_job
+from .pipelines.city.places import claim
 from .pipelines.city.plan import plan_city
 from .pipelines.city.planning.choice import Choice
-from .pipelines.city.recovery import TileRecovery
-from .pipelines.city.request import Request, survey_request
-from .pipelines.city.resume import unclaim
+from .pipelines.city.recovery import TileRecovery, how_to_go_on
+from .pipelines.city.request import Request, refuse_changed, survey_request
+from .pipelines.city.resume import discard
 from .report import read_facts, report_path, write_report
 from .settings import RunSettings
 from .store.city_store import open_store
@@ -54,14 +55,14 @@ class Ending:
     ----------
     job : CityJob
         The run.
-    fingerprint : str
-        Of inputs and options.
     inputs : tuple of dict
         Role and fingerprint of the input files.
     keep_intermediate : bool
         Whether the scratch folder stays.
     plan : Plan
         Its first plan.
+    typed, command : str
+        The command that was typed, "" where the run was begun from Python; and the one that does the same.
     begun : float
         When it began, seconds since the epoch.
     name : str
@@ -69,10 +70,11 @@ class Ending:
     """
 
     job: CityJob
-    fingerprint: str
     inputs: tuple[dict[str, Any], ...]
     keep_intermediate: bool
     plan: Plan
+    typed: str = ""
+    command: str = ""
     begun: float = dataclasses.field(default_factory=time.time)
     name: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex[:12])
 
@@ -80,10 +82,11 @@ class Ending:
         planned = {task.key for task in run.plan.tasks()}  # tasks of former plans have receipts, too
         receipts = {receipt.key: receipt for receipt in self.ledger.all() if receipt.key in planned}
         job = plain_job(load_job(str(job_file(self.job.scratch.root))))  # tiles may have been split since it was begun
+        refuse_changed(self.inputs, job.survey)
         self.ledger.seal()
-        before_sealing(job)
-        seal_store(job, receipts, inputs=self.inputs, fingerprint=self.fingerprint)
-        run.report = run_facts(job, run.plan, receipts, inputs=self.inputs, begun=self.begun)
+        seal_store(job, receipts, inputs=self.inputs)
+        facts = run_facts(job, run.plan, receipts, inputs=self.inputs, begun=self.begun)
+        run.report = dataclasses.replace(facts, command=self.command)
         run.raise_if_cancelled()
         try:
             write_report(open_store(self.job.out), run.report)
@@ -91,7 +94,7 @@ class Ending:
             note = f"the report could not be written: {error}"
             run.report = dataclasses.replace(run.report, warnings=(*run.report.warnings, note))
         if not self.keep_intermediate:
-            shutil.rmtree(self.job.scratch.root, ignore_errors=True)
+            discard(self.job.scratch.root)
         return open_mesh(self.job.out)
 
     @property
@@ -111,6 +114,7 @@ def start_city(
     settings: RunSettings,
     client: Client | None = None,
     progress: bool = True,
+    typed: str = "",
 ) -> Run[CityMesh]:
     """Check, plan and start the building of a city; return at once with its future.
 
@@ -128,6 +132,8 @@ def start_city(
         A running cluster to work on.
     progress : bool
         Whether to show progress.
+    typed : str
+        The command that was typed, where one was.
 
     Raises
     ------
@@ -137,18 +143,29 @@ def start_city(
     client = find_client(settings, client)
     candidates = run_candidates(settings, client)
     request = survey_request(inputs, options, out)
-    if is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart):
+    if _is_finished(request, settings):
         return _finished_run(request, settings, candidates[0])
-    _refuse_second_run(request.out)
-    choice = find_chooser(request, settings, client).choose(candidates)
-    ending = _begin(choice, request, settings)
-    try:
+    _await_former_run(request.out)
+    chooser = find_chooser(request, settings, client)
+    with contextlib.ExitStack() as undo:
+        undo.callback(claim(request.out).release)
+        if _is_finished(request, settings):  # by a run that ended before the claim
+            undo.close()
+            return _finished_run(request, settings, candidates[0])
+        choice = chooser.choose(candidates)
+        ending = _begin(choice, request, settings)
+        undo.callback(end_memory_job, ending.job)
+        command = typed or command_line(ending.job, settings, client.scheduler.address if client else None)
+        ending = dataclasses.replace(ending, typed=typed, command=command)
         run = _start(ending, settings, scheduler=choice.resources.scheduler, client=client, progress=progress)
-    except BaseException:
-        unclaim(ending.job.scratch.root)
-        raise
+        at_end = undo.pop_all()
+    run.add_done_callback(lambda _: at_end.close())
     _runs[request.out] = run
     return run
+
+
+def _is_finished(request: Request, settings: RunSettings) -> bool:
+    return is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart)
 
 
 def find_client(settings: RunSettings, client: Client | None = None) -> Client | None:
@@ -175,14 +192,12 @@ def run_candidates(settings: RunSettings, client: Client | None = None) -> list[
     """
     found = candidate_resources(settings.memory_limit, settings.n_workers, scheduler=settings.scheduler)
     if client is None:
-        for note in found[0].notes:
-            warnings.warn(note, stacklevel=4)
         return found
-    if settings.memory_limit != "auto" or settings.n_workers != "auto":
-        warnings.warn("memory_limit and n_workers are ignored: the workers of the cluster have their own", stacklevel=4)
     shared = await_resources(client)
     check_versions(client)
-    return [shared]
+    ignored = settings.memory_limit != "auto" or settings.n_workers != "auto"
+    note = "memory_limit and n_workers are ignored: the workers of the cluster have their own"
+    return [dataclasses.replace(shared, notes=(note,) * ignored)]
 
 
 def find_chooser(request: Request, settings: RunSettings, client: Client | None) -> Chooser:
@@ -199,38 +214,43 @@ def find_chooser(request: Request, settings: RunSettings, client: Client | None)
 
 
 _runs: weakref.WeakValueDictionary[Path, Run[CityMesh]] = weakref.WeakValueDictionary()
-"""Runs of this process by store; those of other processes are found by their scratch folders."""
+"""Runs of this process by store."""
 
 
-def _refuse_second_run(out: Path) -> None:
+def _await_former_run(out: Path) -> None:
+    """Refuse to begin while a run of this process writes the store; wait for what one does that has just ended."""
     run = _runs.get(out)
-    if run is not None and not run.done():
+    if run is None:
+        return
+    if not run.done():
         found = "a run of this process is writing it"
         raise OutputError(str(out), found, "one run at a time", "wait for its result(), or cancel() it first")
+    run.exception()
 
 
 def _begin(choice: Choice[Origin], request: Request, settings: RunSettings) -> Ending:
-    """Claim the places of a run, keep its job there, and return its end."""
+    """Prepare the places of a run, keep its job there, and return its end."""
     job = choice.job
     plan = plan_city(job, str(job_file(job.scratch.root)), choice.resources)
     if settings.use_disk_store:
-        begin_job(job, request.fingerprint, resumed=choice.beside)
+        begin_job(job, resumed=choice.beside)
     else:
         begin_memory_job(job)
-    return Ending(job, request.fingerprint, tuple(map(dict, request.inputs)), settings.keep_intermediate, plan)
+    return Ending(job, tuple(map(dict, request.inputs)), settings.keep_intermediate, plan)
 
 
 def _start(
     ending: Ending, settings: RunSettings, *, scheduler: str, client: Client | None, progress: bool
 ) -> Run[CityMesh]:
-    """Start a planned run whose scratch folder is claimed already."""
+    """Start a planned run whose places are prepared."""
     job, plan = ending.job, ending.plan
     if client is not None:
         _check_storage(client, ending)
+    ending.ledger.begin()
     watchers = Watchers()
     log = log_path(Path(job.out), settings.log)
     if log is not None:
-        watchers.write_log(log, plan, begun_facts(job, ending.inputs))
+        watchers.write_log(log, plan, begun_facts(job, ending.inputs, ending.command))
     executor = _executor(plan, job, client=client, scheduler=scheduler)
     watchers.show_page(executor, plan, job)
     if progress:
@@ -242,19 +262,20 @@ def _start(
         finish=ending,
         listeners=watchers.listeners,
         retries=settings.retries,
-        recovery=_recovery(plan, job, settings.on_error),
+        recovery=_recovery(ending, settings.on_error),
         name=watchers.name,
+        again=how_to_go_on(ending.typed, kept=not isinstance(job.scratch, MemoryScratch)),
     )
     run.page_link = watchers.page.link if watchers.page else None
     run.add_done_callback(watchers.end)
-    run.add_done_callback(lambda _: end_memory_job(job))
-    run.add_done_callback(lambda _: unclaim(job.scratch.root))
     return run
 
 
-def _recovery(plan: Plan, job: CityJob, on_error: str) -> TileRecovery:
-    path, resources = str(job_file(job.scratch.root)), resources_of(plan)
-    return TileRecovery(path, lambda changed: plan_city(changed, path, resources), on_error=on_error)
+def _recovery(ending: Ending, on_error: str) -> TileRecovery:
+    path, resources = str(job_file(ending.job.scratch.root)), resources_of(ending.plan)
+    return TileRecovery(
+        path, lambda changed: plan_city(changed, path, resources), on_error=on_error, typed=ending.typed
+    )
 
 
 def _check_storage(client: Client, ending: Ending) -> None:
@@ -264,8 +285,9 @@ def _check_storage(client: Client, ending: Ending) -> None:
     try:
         check_storage(client, (scratch, partial), {e["path"]: e["bytes"] for e in ending.inputs if e["bytes"]})
     except BaseException:
-        for folder in () if begun_before else (scratch, partial):
-            shutil.rmtree(folder, ignore_errors=True)
+        if not begun_before:
+            discard(scratch)
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
@@ -293,8 +315,9 @@ def _finished_run(request: Request, settings: RunSettings, resources: Resources)
     The store is there, from the same inputs and options.
     """
     out = request.out
-    if settings.use_disk_store and not settings.keep_intermediate:
-        remove_leftovers(out, request.fingerprint, settings.temp_dir, report=report_path(out))
+    goes = settings.use_disk_store and not settings.keep_intermediate
+    scratch = scratch_folder(out, settings.temp_dir) if goes else None
+    remove_leftovers(request, scratch, report=report_path(out))
 
     def finish(run: Run[CityMesh]) -> CityMesh:
         store = open_store(out)

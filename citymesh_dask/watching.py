@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,11 @@ from .engine.dashboard import Board, BoardFeed, BoardStage, Place
 from .engine.data_limit import has_data_limit
 from .engine.executor import Executor
 from .engine.log import RunLog
-from .engine.memory import RESERVED_BYTES
+from .engine.machine import resources_of
 from .engine.plan import Plan, Stage
 from .engine.progress import Event, Listener, PlanChanged, TaskDone, TaskTrouble, choose_listener
 from .engine.run import Run
 from .pipelines.city.ending.finish import software_versions
-from .pipelines.city.ending.summary import command_line
 from .pipelines.city.job import CityJob, job_file, load_job, plain_job
 from .tiles import MESH_UNITS
 
@@ -61,7 +61,9 @@ class Watchers:
     page: BoardFeed | None = None
 
     def show_progress(self, plan: Plan) -> None:
-        """Show bars or lines on standard error."""
+        """Show the notes of the plan, and then bars or lines, on standard error."""
+        for note in plan.facts.get("notes", ()):
+            sys.stderr.write(f"note: {note}\n")
         listener = choose_listener(plan.stages, quiet=False)
         if listener is not None:
             self.listeners.append(listener)
@@ -89,7 +91,7 @@ class Watchers:
             placed="mesh_tile",
             places=tile_places(job),
             allowed_bytes=plan.allowed_bytes,
-            worker_bytes=(plan.allowed_bytes - RESERVED_BYTES) // plan.n_workers,
+            worker_bytes=resources_of(plan).worker_bytes,
         )
         self.page = BoardFeed(executor.client, board)
         self.listeners.append(functools.partial(_tell_page, self.page, str(job_file(job.scratch.root))))
@@ -106,10 +108,10 @@ class Watchers:
         self.log.end(run.status, {"error": str(error)} if error is not None else {})
 
 
-def begun_facts(job: CityJob, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def begun_facts(job: CityJob, inputs: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
     """Return what the log tells at the beginning of a run, beside its plan."""
     names = [{name: entry[name] for name in ("role", "path", "bytes")} for entry in inputs]
-    facts = {"command": command_line(job), "out": job.out, "scratch": str(job.scratch.root), "inputs": names}
+    facts = {"command": command, "out": job.out, "scratch": str(job.scratch.root), "inputs": names}
     return {**facts, "tiles": len(job.tiling), "data_limit": has_data_limit(), "versions": software_versions()}
 
 

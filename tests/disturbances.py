@@ -1,6 +1,7 @@
-"""Runs hit by ``kill -9`` or a full disk at moments of choice, then the same command until it ends.
+"""Runs hit by ``kill -9`` at moments of choice, then the same command once more.
 
-What is held against them: the decoded arrays of an undisturbed run, and the log of the work that was really done.
+What is held against them: the decoded arrays of an undisturbed run, and the log of the work that was really done. Full
+disks are in `full_disks`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -23,12 +23,10 @@ import numpy as np
 import psutil
 import zarr
 
-from citymesh_dask.config import SETTING_KEYS
-from tests.work_log import VARIABLE, done_twice, events
+from tests.work_log import KILL_CHANGE, VARIABLE, changes, done_twice, events, was_struck
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300.0
-MOST_ATTEMPTS = 4
 TARGETS = ("worker", "group", "scheduler")
 """What is killed: one worker, the client with its whole group, or the scheduler that runs by itself."""
 OWN_WORKERS = ("--workers", "2", "--memory-limit", "3GB")
@@ -37,7 +35,7 @@ OWN_WORKERS = ("--workers", "2", "--memory-limit", "3GB")
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run is hit: after so many lines of the work log, and some seconds.
+    """When a run is hit: after so many lines of the work log, and some seconds; or before a change of its files.
 
     Parameters
     ----------
@@ -45,10 +43,14 @@ class Moment:
         Lines of the log that have come; 0 counts from the start of the command.
     seconds : float
         Waited after that.
+    change : int
+        Change of the file system (see `tests.work_log.changes`) that the command does not come to make, counted from
+        1; 0 where the other two tell the moment.
     """
 
-    lines: int
-    seconds: float
+    lines: int = 0
+    seconds: float = 0.0
+    change: int = 0
 
 
 @dataclass
@@ -57,16 +59,19 @@ class Outcome:
 
     Parameters
     ----------
+    hit : bool
+        Whether it was disturbed; else it had ended before, and nothing is known.
     codes : list of int
-        Exit codes of the attempts; the last is 0 where it came to an end.
+        Exit codes: of the disturbed run, and of the same command after it where that was needed.
     wrong : list of str
         What does not hold; empty where all is well.
     seconds : float
-        Wall time of all attempts.
+        Wall time of all.
     lines_before : int
         Lines of the log when it was hit.
     """
 
+    hit: bool = False
     codes: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -87,25 +92,32 @@ class Scene:
         Lines of its work log.
     seconds : float
         Its wall time.
+    changes : int
+        Changes of files that its command made itself, without its workers.
+    first_changes : int
+        Those before the first task.
     """
 
     arguments: tuple[str, ...]
     expected: dict[str, Any]
     lines: int
     seconds: float
+    changes: int
+    first_changes: int
 
 
-def undisturbed(arguments: Sequence[str], place: Path) -> Scene:
+def undisturbed(arguments: Sequence[str], place: Path, *, own: Sequence[str] = OWN_WORKERS) -> Scene:
     """Do the run once and keep what comes out."""
     place.mkdir(parents=True)
-    start = time.monotonic()
-    ended = run_command([*arguments, *OWN_WORKERS, "--out", str(place / "out.zarr")], place / "work.log")
+    start, log = time.monotonic(), place / "work.log"
+    ended = run_command([*arguments, *own, "--out", str(place / "out.zarr")], log)
     assert ended.returncode == 0, ended.stderr
     seconds = time.monotonic() - start
-    expected = decoded_arrays(place / "out.zarr")
-    lines = len(events(place / "work.log"))
+    expected, made = decoded_arrays(place / "out.zarr"), changes(log)
+    first = sum(change.startswith("begin") for change in made)
+    lines = len(events(log))
     shutil.rmtree(place)
-    return Scene(tuple(arguments), expected, lines, seconds)
+    return Scene(tuple(arguments), expected, lines, seconds, len(made), first)
 
 
 def decoded_arrays(store: Path) -> dict[str, Any]:
@@ -147,7 +159,7 @@ def environment(log: Path) -> dict[str, str]:
 def run_command(arguments: Sequence[str], log: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with more variables of the environment; one that hangs is killed and says so."""
     with begin(arguments, log, **more) as process:
-        return _ended(process)
+        return wait_for_end(process)
 
 
 @contextlib.contextmanager
@@ -169,7 +181,8 @@ def begin(arguments: Sequence[str], log: Path, **more: str) -> Iterator[subproce
         process.communicate()
 
 
-def _ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+def wait_for_end(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Return a command that has ended; one that hangs is killed and says so."""
     try:
         _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -199,15 +212,22 @@ def wait_for(moment: Moment, log: Path, process: subprocess.Popen[str]) -> bool:
 # ---- kills ---------------------------------------------------------------------------------------
 
 
-def random_moment(scene: Scene, chance: random.Random) -> Moment:
-    """Return a moment: half of them spread over the time, half over the work."""
-    if chance.random() < 0.5:
-        return Moment(0, chance.uniform(0.2, 1.0) * scene.seconds)
-    return Moment(chance.randrange(1, scene.lines), chance.uniform(0.0, 0.1))
+def random_moment(scene: Scene, target: str, chance: random.Random) -> Moment:
+    """Return a moment: spread over the time from the first on, over the work, or over the files of the command.
+
+    The last only where the command is killed itself: they are what a run begins and ends with, in little time.
+    """
+    kind = chance.choice(["time", "work", "files"] if target == "group" else ["time", "work"])
+    if kind == "files":
+        first = chance.random() < 0.5
+        return Moment(change=chance.randint(*((1, scene.first_changes) if first else (1, scene.changes))))
+    if kind == "time":
+        return Moment(0, chance.uniform(0.0, 1.0) * scene.seconds)
+    return Moment(chance.randrange(scene.lines), chance.uniform(0.0, 0.1))
 
 
-def killed_run(scene: Scene, target: str, moment: Moment, place: Path) -> Outcome:
-    """Run, kill at a moment, run the same command until it ends; return what came of it.
+def killed_run(scene: Scene, target: str, moment: Moment, place: Path, *, own: Sequence[str] = OWN_WORKERS) -> Outcome:
+    """Run, kill at a moment, run the same command once more; return what came of it.
 
     Parameters
     ----------
@@ -219,53 +239,71 @@ def killed_run(scene: Scene, target: str, moment: Moment, place: Path) -> Outcom
         When.
     place : Path
         Folder for it; made, and removed if all is well.
+    own : sequence of str
+        Arguments where it does not use a scheduler that runs by itself.
     """
     place.mkdir(parents=True)
-    outcome, start, killed = Outcome(), time.monotonic(), False
+    outcome, start = Outcome(), time.monotonic()
     log, arguments = place / "work.log", [*scene.arguments, "--out", str(place / "out.zarr")]
     with contextlib.ExitStack() as stack:
         scheduler = stack.enter_context(Cluster(log)) if target == "scheduler" else None
-        words = [*arguments, *(scheduler.arguments() if scheduler else OWN_WORKERS)]
-        with begin(words, log) as process:
-            if wait_for(moment, log, process):
-                outcome.lines_before = len(events(log))
-                killed = _kill(target, process, scheduler)
-            outcome.codes.append(_note(_ended(process), outcome, killed=killed))
-        for _ in range(MOST_ATTEMPTS):
-            if outcome.codes[-1] == 0:
-                break
+        words = [*arguments, *(scheduler.arguments() if scheduler else own)]
+        more = {KILL_CHANGE: str(moment.change)} if moment.change else {}
+        with begin(words, log, **more) as process:
+            outcome.hit = not moment.change and _kill(target, moment, log, process=process, scheduler=scheduler)
+            outcome.lines_before = len(events(log))
+            ended = wait_for_end(process)
+        if was_struck(log):
+            outcome.hit, outcome.lines_before = True, len(events(log))
+        note_end(ended, outcome, expected=_expected(target, outcome))
+        if outcome.hit and ended.returncode:
             if scheduler:
                 scheduler.start_again()
-            outcome.codes.append(_note(run_command(words, log), outcome))
+            note_end(run_command(words, log), outcome, expected=(0,))
     outcome.seconds = time.monotonic() - start
-    outcome.wrong += what_is_wrong(scene, place)
-    if not outcome.wrong:
+    if outcome.hit:
+        outcome.wrong += what_is_wrong(scene, place)
+    if not (outcome.hit and outcome.wrong):
         shutil.rmtree(place)
     return outcome
 
 
-def _note(ended: subprocess.CompletedProcess[str], outcome: Outcome, *, killed: bool = False) -> int:
-    """Keep what a command said where it said too much, or hung; return its exit code."""
+def _expected(target: str, outcome: Outcome) -> tuple[int, ...]:
+    """Return the exit codes that a run may end with when something was killed."""
+    if target == "group":
+        return (-signal.SIGKILL,)
+    # a scheduler that is not there when the run looks for it is a wrong address
+    return (0, 1, 2) if target == "scheduler" and not outcome.lines_before else (0, 1)
+
+
+def note_end(ended: subprocess.CompletedProcess[str], outcome: Outcome, *, expected: Sequence[int]) -> None:
+    """Keep the exit code of a command, and what it said where it said too much, hung, or ended in another way."""
     text = ended.stderr.strip()
     if "it hangs" in text or "Traceback" in text:
         outcome.wrong.append(text[-4000:])
-    if ended.returncode not in (0, 1) and not (killed and ended.returncode == -signal.SIGKILL):
+    if ended.returncode not in expected:
         outcome.wrong.append(f"exit code {ended.returncode}: {text[-500:]}")
-    return ended.returncode
+    outcome.codes.append(ended.returncode)
 
 
-def _kill(target: str, process: subprocess.Popen[str], scheduler: Cluster | None) -> bool:
-    """Kill the target, the whole group where there is no worker yet; return whether the client was killed."""
-    workers = worker_processes(process.pid) if target == "worker" else []
+def _kill(target: str, moment: Moment, log: Path, *, process: subprocess.Popen[str], scheduler: Cluster | None) -> bool:
+    """Kill the target at a moment, a worker as soon as there is one; return False where the command ended before."""
+    if not wait_for(moment, log, process):
+        return False
     if scheduler is not None:
         scheduler.kill_scheduler()
-        return False
-    if workers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(workers[process.pid % len(workers)], signal.SIGKILL)
-        return False
-    kill_group(process)
-    return True
+        return True
+    if target == "group":
+        kill_group(process)
+        return process.wait() == -signal.SIGKILL
+    while process.poll() is None:
+        workers = worker_processes(process.pid)
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(workers[process.pid % len(workers)], signal.SIGKILL)
+                return True
+        time.sleep(0.003)
+    return False
 
 
 def worker_processes(pid: int) -> list[int]:
@@ -378,87 +416,3 @@ def _wait_until_open(port: int) -> None:
             return
         time.sleep(0.02)
     raise TimeoutError(f"no scheduler on port {port}")
-
-
-# ---- a full disk ---------------------------------------------------------------------------------
-
-
-def filled_run(scene: Scene, where: str, moment: Moment, disk: Path) -> Outcome:
-    """Run on a small disk that others fill at a moment; free it, and run the same command again.
-
-    Parameters
-    ----------
-    scene : Scene
-        The run.
-    where : {"scratch", "store"}
-        What lies on the small disk.
-    moment : Moment
-        When it is filled.
-    disk : Path
-        The small disk, empty; so it is left.
-    """
-    outcome, start = Outcome(), time.monotonic()
-    place = disk.parent / f"{disk.name}-beside"
-    place.mkdir()
-    stores, scratch = (disk, place) if where == "store" else (place, disk)
-    log, out = place / "work.log", stores / "out.zarr"
-    (scratch / "temp").mkdir()
-    words = [*scene.arguments, *OWN_WORKERS, "--out", str(out), "--temp-dir", str(scratch / "temp")]
-    words += ["--allow-tmpfs"] * ("allow_tmpfs" in SETTING_KEYS)
-    ballast = disk / "ballast"
-    with begin(words, log) as process:
-        if wait_for(moment, log, process):
-            outcome.lines_before = len(events(log))
-            fill(ballast)
-        ended = _ended(process)
-    outcome.codes.append(_note(ended, outcome))
-    if ended.returncode:
-        facts = ("the disk is full", re.escape(str(disk)), r"free (about [0-9.]+ [MG]B|some room)")
-        outcome.wrong += [f"{fact!r} is not in {ended.stderr!r}" for fact in facts if not re.search(fact, ended.stderr)]
-        outcome.wrong += ["something passes for a result"] * out.exists()
-    ballast.unlink(missing_ok=True)
-    if ended.returncode:
-        outcome.codes.append(_note(run_command(words, log), outcome))
-    outcome.seconds = time.monotonic() - start
-    outcome.wrong += _wrong_on_disks(scene, out, log)
-    for folder in (disk, place):
-        _empty(folder)
-    place.rmdir()
-    return outcome
-
-
-def fill(ballast: Path) -> None:
-    """Take all room that is left on a disk."""
-    with open(ballast, "ab", buffering=0) as file:
-        for size in (1 << 22, 1 << 16, 1 << 12, 1):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
-
-
-def _wrong_on_disks(scene: Scene, out: Path, log: Path) -> list[str]:
-    if not out.is_dir():
-        return ["no result came out"]
-    wrong = differences(decoded_arrays(out), scene.expected)
-    twice = done_twice(log)
-    if twice:
-        wrong.append(f"done again although their receipts were on disk: {' '.join(sorted(set(twice)))[:500]}")
-    return wrong
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, size: str) -> Iterator[Path | None]:
-    """Mount a small disk in memory; give None where this process may not."""
-    place.mkdir(parents=True)
-    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    try:
-        mounted = shutil.which("mount") is not None and not subprocess.run(words, capture_output=True).returncode
-        yield place if mounted else None
-    finally:
-        if place.is_mount():
-            subprocess.run(["umount", "-l", str(place)], check=True)

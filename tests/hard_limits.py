@@ -38,6 +38,9 @@ class Limited:
         Wall time.
     anonymous_peak, total_peak : int
         Bytes of the whole tree: memory that cannot be dropped (sampled), and with the page cache (the kernel's figure).
+    resident_peak : int
+        Sum of the resident memory of all its processes (sampled): the page of a library that several have loaded counts
+        for each of them.
     oom_kills : int
         Processes that the kernel killed for want of memory.
     output : str
@@ -48,6 +51,7 @@ class Limited:
     seconds: float
     anonymous_peak: int
     total_peak: int
+    resident_peak: int
     oom_kills: int
     output: str = ""
 
@@ -95,21 +99,28 @@ def run_limited(
             start_new_session=True,
         )
         deadline = None if timeout is None else begun + timeout
-        peak, output = _follow(process, group, number, deadline=deadline, signals=signals)
-        seconds = time.monotonic() - begun
-        return Limited(process.returncode, seconds, peak, _total_peak(group, number), _oom_kills(group, number), output)
+        (anonymous, resident), output = _follow(process, group, number, deadline=deadline, signals=signals)
+        return Limited(
+            process.returncode,
+            time.monotonic() - begun,
+            anonymous,
+            _total_peak(group, number),
+            resident,
+            _oom_kills(group, number),
+            output,
+        )
 
 
 def _follow(
     process: subprocess.Popen[str], group: Path, number: int, *, deadline: float | None, signals: list[int]
-) -> tuple[int, str]:
-    peak, output = 0, ""
+) -> tuple[tuple[int, int], str]:
+    """Return the peaks of anonymous and of resident memory, and the output."""
+    anonymous, resident = 0, 0
     while True:
         try:
-            output = process.communicate(timeout=_SAMPLE_SECONDS)[0] or ""
-            return peak, output
+            return (anonymous, resident), process.communicate(timeout=_SAMPLE_SECONDS)[0] or ""
         except subprocess.TimeoutExpired:
-            peak = max(peak, _anonymous(group, number))
+            anonymous, resident = max(anonymous, _anonymous(group, number)), max(resident, _resident(group))
             if deadline is not None and time.monotonic() > deadline:
                 signals.append(signal.SIGKILL)
                 deadline = None
@@ -165,6 +176,14 @@ def _words(path: Path) -> dict[str, int]:
 def _anonymous(group: Path, number: int) -> int:
     stat = _words(group / "memory.stat")
     return stat["total_rss"] if number == 1 else stat["anon"]
+
+
+def _resident(group: Path) -> int:
+    pages = 0
+    for pid in (group / "cgroup.procs").read_text().split():
+        with contextlib.suppress(OSError):  # gone meanwhile
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _total_peak(group: Path, number: int) -> int:

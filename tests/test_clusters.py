@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import Client
 
@@ -20,12 +22,17 @@ import citymesh_dask as cm
 from citymesh_dask import cli
 from citymesh_dask.demo import generate_demo
 from citymesh_dask.engine import remote
+from citymesh_dask.engine.cluster import ClusterExecutor
+from citymesh_dask.engine.plan import Plan, numbered_stage
+from citymesh_dask.engine.progress import LineProgress, Waiting
 from citymesh_dask.engine.run import Run
-from citymesh_dask.errors import InputMissingError, OptionError, OutputError
+from citymesh_dask.errors import InputMissingError, OptionError, OutputError, PlanError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.sample_city.landscape import SampleCity
+from citymesh_dask.store.manifest import ReceiptFolder
+from citymesh_dask.store.scratch import Scratch
 from tests.dask_processes import DaskProcesses, dask_processes, kill_group, wait_for
-from tests.hostile import assert_one_message, results
+from tests.hostile import assert_one_message, refused, results
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -38,8 +45,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]
 
 
 @pytest.fixture
-def own_cluster(tmp_path: Path) -> Iterator[DaskProcesses]:
-    """A cluster of one worker that the test may disturb."""
+def own_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskProcesses]:
+    """A cluster of one worker that the test may disturb; workers find the functions of this file."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     with dask_processes(tmp_path / "dask", "first") as processes:
         yield processes
 
@@ -70,6 +78,27 @@ def test_the_plan_uses_what_the_workers_may(client: Client) -> None:
     names = sorted(remote.worker_names(client).values())
     assert [name.partition(" (tcp://127.0.0.1:")[0] for name in names] == ["one", "two"]
     remote.check_versions(client)
+
+
+def test_workers_with_too_little_memory(town: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with dask_processes(here / "dask") as processes:
+        processes.add_worker("small", "--memory-limit", "350MB", "--no-nanny")
+        with cm.connect(processes.address) as few:
+            with pytest.raises(PlanError, match=r"350 MB for each of their threads.*--memory-limit \d+MB$") as caught:
+                build(town, client=few, tile_size=None)
+            assert "--workers" not in str(caught.value)
+        words = ["--footprints", f"{town}/town.gpkg", "--points", f"{town}/town.laz", "--out", "out.zarr"]
+        words += ["--scheduler-address", processes.address]
+        refused(capsys, ["plan", *words], "350 MB for each of their threads")
+        processes.add_worker("large", "--memory-limit", "1GB", "--no-nanny")
+        kill_group(processes.workers["small"])
+        with cm.connect(processes.address) as enough:
+            wait_for(lambda: [w["name"] for w in enough.scheduler_info()["workers"].values()] == ["large"])
+        assert cli.main(["plan", *words, "--workers", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "note: memory_limit and n_workers are ignored" in said and "1,000 MB per worker" in said
+    assert "other amounts" not in said and "smallest memory" not in said
+    assert [path.name for path in here.iterdir()] == ["dask"]
 
 
 def test_shared_storage_is_seen_and_nothing_stays_there(client: Client, here: Path) -> None:
@@ -208,3 +237,60 @@ def test_the_scheduler_is_killed(own_cluster: DaskProcesses, town: Path, here: P
         assert check_store(run.result(300).path).ok
         tiles = next(stage for stage in run.report.stages if stage.name == "mesh_tile")
         assert tiles.reused >= 10
+
+
+def test_all_workers_leave_and_others_come(own_cluster: DaskProcesses, here: Path) -> None:
+    """Nothing fails, but it is said what is waited for."""
+    plan = Plan((numbered_stage("rest", rest, 12, arguments=(str(here),)),), 1 << 30, 1)
+    told: list[Any] = []
+    with cm.connect(own_cluster.address) as client:
+        client.wait_for_workers(1, timeout=60)
+        run = Run(plan, ReceiptFolder(str(here / "receipts")), ClusterExecutor(client), finish=lambda _: "end")
+        run._listeners = (told.append, LineProgress(plan.stages, out := io.StringIO()))
+        wait_for((here / "began-0").exists)
+        kill_group(own_cluster.workers["first"])
+        wait_for(lambda: any(isinstance(event, Waiting) for event in told))
+        own_cluster.add_worker("second", "--memory-limit", "1500MB")
+        assert run.result(120) == "end"
+    waited = [event.what for event in told if isinstance(event, Waiting)]
+    assert waited == [f"workers of {own_cluster.address}: all have left"]
+    assert f"waiting for workers of {own_cluster.address}" in out.getvalue()
+
+
+def rest(folder: str, index: int) -> dict[str, Any]:
+    """Do nothing for a while."""
+    (Path(folder) / f"began-{index}").touch()
+    time.sleep(0.3)
+    return {}
+
+
+def linger(folder: str, name: str, index: int) -> dict[str, Any]:
+    """Write, the old one when it is told to; say that it was tried."""
+    (Path(folder) / f"began-{name}").touch()
+    while name == "old" and not (Path(folder) / "go").exists():
+        time.sleep(0.05)
+    try:
+        Scratch(Path(folder)).write("one", {"a": np.array([3.0 if name == "old" else 0.0])})
+    finally:
+        (Path(folder) / f"ended-{name}").touch()
+    return {"name": name}
+
+
+def test_a_task_of_a_cancelled_run_harms_no_other_run(cluster: DaskProcesses, here: Path) -> None:
+    """Nobody can stop it on workers that are not ours; the next run, with other options, is done before it ends."""
+    folder = str(here)
+    with cm.connect(cluster.address) as client:
+        client.wait_for_workers(2, timeout=60)
+        for name in ("old", "new"):
+            ledger = ReceiptFolder(str(here / "receipts"), name)
+            ledger.begin()
+            plan = Plan((numbered_stage("linger", linger, 1, arguments=(folder, name)),), 1 << 30, 2)
+            run = Run(plan, ledger, ClusterExecutor(client), finish=lambda _: "end")
+            wait_for((here / f"began-{name}").exists)
+            if name == "old":
+                assert run.cancel()
+        assert run.result(60) == "end"
+        (here / "go").touch()
+        wait_for((here / "ended-old").exists)
+    assert Scratch(here).read("one", "a").tolist() == [0.0]
+    assert [receipt.facts for receipt in ledger.all()] == [{"name": "new"}]

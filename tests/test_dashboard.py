@@ -21,6 +21,7 @@ from distributed.utils import key_split
 from PIL import Image
 
 import citymesh_dask as cm
+from citymesh_dask import watching
 from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
 from citymesh_dask.engine.dashboard import RUNNING, STATES, Board, BoardFeed, BoardStage, RunPlugin
 from citymesh_dask.engine.plan import Plan, numbered_stage
@@ -165,6 +166,19 @@ def test_task_names_on_the_dashboard(half_way: tuple[Run[None], BoardFeed]) -> N
     keys = {future.key for future in run.futures.values()}
     assert {key_split(key) for key in keys} == {"tile"}
     assert {key_split(f"merge_l2-0003-{'abcdefab'}01")} == {"merge_l2"}
+
+
+def test_the_share_of_a_worker_is_that_of_the_plan(town: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards: list[Board] = []
+
+    def feed(client: Client, shown: Board) -> BoardFeed:
+        boards.append(shown)
+        return BoardFeed(client, shown)
+
+    monkeypatch.setattr(watching, "BoardFeed", feed)
+    run = cm.build_city_mesh(town / "town.gpkg", "out.zarr", points=town / "town.laz", n_workers=2, progress=False)
+    run.result()
+    assert [shown.worker_bytes for shown in boards] == [run.plan.facts["worker_bytes"]]
 
 
 def test_on_the_cluster_of_others(tmp_path: Path) -> None:

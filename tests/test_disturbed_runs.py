@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from citymesh_dask.errors import OptionError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city.tiles import meshes
 from tests.hostile import assert_one_message, refused, results
+from tests.pipelines.test_city_places import HOLD
 
 Captured = pytest.CaptureFixture[str]
 
@@ -174,7 +174,7 @@ def test_damaged_scratch(
     assert run_again(build(town), capsys, done=(stage, "mesh_tile")) > 10
 
 
-@pytest.mark.parametrize("part", ["job.pickle", "citymesh-scratch.json"])
+@pytest.mark.parametrize("part", ["job.json", "citymesh-scratch.json"])
 def test_a_scratch_folder_that_cannot_be_understood_is_begun_anew(
     part: str, town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,12 +203,12 @@ def test_a_store_whose_beginning_is_gone_is_written_again(
 
 
 def test_another_process_at_work_is_respected(town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    scratch = begun(build(town), capsys, monkeypatch)
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    note = {"pid": other.pid, "began": psutil.Process(other.pid).create_time(), "host": socket.gethostname()}
-    (scratch / "running.json").write_text(json.dumps(note))
-    refused(capsys, build(town), f"another run works on it (process {other.pid})", "wait for it")
-    other.communicate(b"\n")
+    begun(build(town), capsys, monkeypatch)
+    line = [sys.executable, "-c", HOLD, "out.zarr"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "claimed\n"
+        refused(capsys, build(town), f"another run works on it (process {other.pid})", "wait for it")
+        other.kill()
     assert run_again(build(town), capsys) > 10
 
 

@@ -160,6 +160,29 @@ def test_no_tile_yet(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     refused(capsys, ["export", str(copy), "city.png"], "no part of the mesh")
 
 
+def test_tiles_of_other_options_do_not_count(
+    town: Path, here: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    shutil.copytree(stopped, here / "out.zarr.scratch")
+    shape = {**SHAPE, "points": town / "town.laz", "scheduler": "synchronous", "max_mesh_size": 5}
+    seen = []
+    real = meshes.mesh_constraints
+
+    def look(*given: Any, **named: Any) -> Any:
+        seen.append(cm.open_mesh(here / "out.zarr", partial=True).attributes["partial"]["tiles"])
+        if len(seen) == 2:
+            raise ValueError("no mesh today")
+        return real(*given, **named)
+
+    monkeypatch.setattr(meshes, "mesh_constraints", look)
+    for _ in range(2):  # the second one goes on
+        run = cm.build_city_mesh(town / "town.gpkg", "out.zarr", overwrite=True, **shape)
+        run.exception(100)
+    assert seen == [0, 1, 1, 2, 3, 4, 5], "of the tiles that were there, none is as it shall be"
+
+
 def test_while_the_run_goes_on(tmp_path: Path) -> None:
     """Another process builds; this one looks until the mesh is finished."""
     out, city = tmp_path / "out.zarr", tmp_path / "city"

@@ -44,6 +44,7 @@ FACTS = RunFacts(
     outcomes={"meshed": 1234567, "merged": 21, "skipped": 22 + OUTSIDE, "failed": 3},
     reasons=REASONS,
     holes=("tile 7: out of <memory>",),
+    splits=({"tile": 3, "parts": [8, 9, 10, 11]}, {"tile": 9, "parts": [12, 13, 14, 15]}),
     warnings=("two files overlap by 40 % </script>",),
     n_vertices=20,
     n_faces=26,
@@ -143,6 +144,14 @@ def test_of_many_input_files_the_terminal_names_a_few() -> None:
     assert len(lines) == 6
     assert lines[0].endswith("points 0.laz (size 1 kB, modified 1970-01-01 00:00:00 UTC)")
     assert lines[-1].endswith("points: and 2,995 more; 3,000 files, 3 MB in all")
+
+
+def test_tiles_that_were_split_have_a_line_each() -> None:
+    lines = describe(FACTS).splitlines()
+    split = "tile 3 was split into tiles 8, 9, 10, 11: memory was short for it"
+    assert f"split      {split}" in lines and len([line for line in lines if line.startswith("split ")]) == 2
+    page = Page(render_html(FACTS, b"")).text
+    assert f"T{split[1:]}." in page and "Tile 9 was split into tiles 12, 13, 14, 15" in page
 
 
 def test_stages_without_tasks_are_not_shown() -> None:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import shlex
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 import citymesh_dask as cm
 from citymesh_dask import cli
-from citymesh_dask.errors import OutputError
+from citymesh_dask.arguments import build_parser
+from citymesh_dask.config import KEYS
+from citymesh_dask.errors import OutputError, RunError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city import resume
 from citymesh_dask.pipelines.city.ending import finish
 from citymesh_dask.pipelines.city.tiles import meshes
-from tests.hostile import refused, results, write_town
+from tests.hostile import is_root, refused, results, write_town
 
 Captured = pytest.CaptureFixture[str]
 
@@ -67,6 +69,83 @@ def test_the_same_command_goes_on(town: Path, capsys: Captured, monkeypatch: pyt
     begun(build(town), capsys, monkeypatch)
     assert not BEFORE_TILES & run(build(town, "--batch-size", "3"), capsys).keys()
     assert sorted(results(Path())) == ["out.report.html", "out.zarr"] or results(Path()) == ["out.zarr"]
+
+
+def test_the_printed_command_goes_on_in_the_same_place(
+    town: Path, here: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says all that was typed: where the intermediate data are, and whatever else."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a failure for the test")
+
+    place = here / "else where"
+    place.mkdir()
+    more = ["--temp-dir", str(place), "--allow-tmpfs", "--memory-limit", "2GB", "--retries", "0", "--log", "a log"]
+    with monkeypatch.context() as patched:
+        patched.setattr(meshes, "extrude_tile", fail)
+        assert cli.main(build(town, *more)) == 1
+        said = capsys.readouterr().err.strip()
+        assert cli.main(["run", *_config(here, build(town, *more), capsys)]) == 1
+        assert capsys.readouterr().err.strip().endswith(": citymesh run a.yaml --set restart=false --quiet")
+    words = shlex.split(said[said.index(": citymesh build") + 2 :])
+    assert words == ["citymesh", *build(town, *more)]
+    assert not BEFORE_TILES & run(words[1:], capsys).keys()
+    assert not list(place.iterdir())
+
+
+def _config(here: Path, arguments: list[str], capsys: Captured) -> list[str]:
+    """Write a configuration for what the arguments of ``build`` say, and return those of ``run``."""
+    given = vars(build_parser()[0].parse_args(arguments))
+    known = {key: given[key] for key in KEYS if given.get(key)}
+    lists = {key: list(value) for key, value in known.items() if isinstance(value, (list, tuple))}
+    (here / "a.yaml").write_text(json.dumps({"pipeline": "city", **known, **lists}))
+    return ["a.yaml", "--set", "restart=false", "--quiet"]
+
+
+def test_a_run_from_python_says_to_make_the_call_again(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a failure for the test")
+
+    monkeypatch.setattr(meshes, "extrude_tile", fail)
+    files = {"points": town / "town.laz", "scheduler": "synchronous", "progress": False}
+    with pytest.raises(RunError, match=r"make the same call again to go on from the finished tasks$"):
+        cm.build_city_mesh(town / "town.gpkg", "out.zarr", **files).result(60)
+
+
+@pytest.mark.skipif(not is_root(), reason="only root may give files away")
+@pytest.mark.parametrize("words", [(), ("--restart",)])
+def test_a_scratch_folder_of_another_user(words: tuple[str, ...], town: Path, here: Path, capsys: Captured) -> None:
+    """In a place such as that for temporary files everybody can make a folder of the name that a run will take."""
+    run(build(town, "--keep-intermediate"), capsys)
+    shutil.rmtree("out.zarr")
+    scratch = here / "out.zarr.scratch"
+    os.chown(scratch, 12345, -1)
+    facts = (str(scratch), "it belongs to another user (number 12345)", "remove it, or choose another place")
+    refused(capsys, build(town, *words), *facts)
+    refused(capsys, ["plan", *build(town, *words)[1:]], *facts)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_scratch_folder_that_others_may_change(town: Path, here: Path, capsys: Captured) -> None:
+    run(build(town, "--keep-intermediate"), capsys)
+    shutil.rmtree("out.zarr")
+    Path("out.zarr.scratch").chmod(0o777)
+    refused(capsys, build(town), "other users may write there", "pass --restart to begin anew", "chmod 700")
+    assert run(build(town, "--restart"), capsys).keys() >= BEFORE_TILES
+
+
+def test_nothing_is_unpickled_that_lies_around(town: Path, here: Path, capsys: Captured) -> None:
+    """A store or a scratch folder may have come from anywhere; to read it runs nobody's code."""
+    run(build(town), capsys)
+    trap = b'cbuiltins\nexec\n(S\'open("trapped", "w")\'\ntR.'
+    kept = Path("out.zarr/reuse/files")
+    for name in ("job.json", "job.pickle"):
+        (kept / name).write_bytes(trap)
+    assert cli.main(["plan", *build(town, "--overwrite", "--min-building-height", "3")[1:]]) == 0
+    capsys.readouterr()
+    assert run(build(town, "--overwrite", "--min-building-height", "3"), capsys).keys() >= BEFORE_TILES
+    assert not Path("trapped").exists()
 
 
 def test_other_options_go_on_from_what_does_not_depend_on_them(
@@ -182,7 +261,6 @@ def test_files_half_written_are_swept(town: Path, capsys: Captured, monkeypatch:
     run(build(town, "--keep-intermediate"), capsys)
     assert stat.S_IMODE(scratch.stat().st_mode) == 0o700
     assert not list(scratch.rglob("*.partial")) and not list(Path("out.zarr").rglob("*.partial"))
-    assert not (scratch / "running.json").exists(), "nobody works there any more"
 
 
 def test_kept_intermediate_data_serve_the_next_run(town: Path, capsys: Captured) -> None:
@@ -230,32 +308,6 @@ def test_the_check_finds_a_damaged_chunk(part: str, town: Path, capsys: Captured
 
 
 # ---- two at once ---------------------------------------------------------------------------------
-
-
-def try_to_claim(folder: str, barrier: Any, answers: Any) -> None:
-    barrier.wait()
-    try:
-        resume.claim(Path(folder))
-        answers.put("claimed")
-    except OutputError as error:
-        answers.put(str(error))
-    barrier.wait()  # who has it keeps it until all have tried
-
-
-def test_one_of_many_that_begin_at_the_same_moment(here: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(6), context.Queue()
-    tasks = [context.Process(target=try_to_claim, args=(str(here), barrier, answers)) for _ in range(6)]
-    for task in tasks:
-        task.start()
-    said = sorted(answers.get(timeout=60) for _ in tasks)
-    for task in tasks:
-        task.join(60)
-    assert said.count("claimed") == 1
-    assert sum("another run works on it (process " in text for text in said) == 5, said
-    resume.claim(here)
-    resume.unclaim(here)
-    assert results(here) == []
 
 
 def test_two_commands_at_the_same_moment(town: Path, here: Path) -> None:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
-import multiprocessing
-import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
 from dask.delayed import Delayed
 from distributed import Client, LocalCluster, Worker
+from distributed.comm import CommClosedError
 
 from ..errors import RunError
 from .data_limit import DataLimit, set_worker_limit
-from .executor import Futures, OnEnd
+from .executor import Futures, OnEnd, Tell
+from .failures import failed_run, shortage
 from .ledger import Receipt
+from .main_guard import MAIN_GUARD, check_main_guard
 from .memory import FILE_SLACK_BYTES, SHARED_BYTES
-from .signals import undisturbed
+from .signals import begin_tracker, undisturbed
 
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Workers are not
@@ -39,8 +39,8 @@ _POLL_PAUSE = 30
 _MOST_PAUSE_SECONDS = 1.0
 """But no longer than this, however many there are."""
 _SCALE_SECONDS = 60.0
-_MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
-
+_LOOK_SECONDS = 5.0
+"""So often the scheduler of others is asked for its workers as long as nothing ends."""
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, "MALLOC_ARENA_MAX": 1}
 """Dask's own, but for MALLOC_TRIM_THRESHOLD_: with it glibc gives every array back to the system at once, and the
 next one is zeroed page by page; tile tasks then take a quarter longer, for the same peak of memory. Of several heaps
@@ -78,7 +78,9 @@ class ClusterExecutor:
         self._cluster = cluster
         self._limits = [] if cluster is None else self._worker_limits()
         self._reduced = False
-        self._last_seen = 0.0
+        self._last_seen = self._last_look = 0.0
+        self._has_workers = True
+        self._say: Tell = lambda _: None
         self._stop = threading.Event()
 
     @property
@@ -99,11 +101,12 @@ class ClusterExecutor:
         futures = self._client.compute(list(graph.values()), optimize_graph=False)
         return dict(zip(graph, futures, strict=True))
 
-    def wait(self, futures: Futures, on_end: OnEnd) -> None:
+    def wait(self, futures: Futures, on_end: OnEnd, tell: Tell) -> None:
         """Follow the futures as they complete."""
+        self._say = tell
         names = {future.key: name for name, future in futures.items()}
         pending = list(futures.values())
-        self._last_seen = time.monotonic()
+        self._last_seen = self._last_look = time.monotonic()
         while pending:
             # Not by as_completed, which keeps a coroutine for each future: 100,000 tiles have as many.
             began = time.perf_counter()
@@ -119,23 +122,31 @@ class ClusterExecutor:
                 raise _lost(self._address)
             try:
                 go_on = self._tell(by_status, names, on_end)
-            except concurrent.futures.CancelledError as error:  # a scheduler that dies cancels its futures
+                if by_status:
+                    self._last_look = time.monotonic()
+                if pending and go_on:
+                    self._look_for_workers()
+            except (concurrent.futures.CancelledError, CommClosedError) as error:
                 if self._stop.is_set():
                     raise
-                raise _lost(self._address) from error
+                raise _lost(self._address) from error  # a scheduler that dies closes its connection, or cancels
             if not go_on:
                 self._drain(futures)
                 return
             if pending:
-                self._look_for_workers()
                 self._stop.wait(min(max(_POLL_SECONDS, _POLL_PAUSE * looked), _MOST_PAUSE_SECONDS))
 
     def _look_for_workers(self) -> None:
         """Raise where all workers of our own cluster are gone and none comes back; to others new ones may come."""
-        if self._cluster is None:
-            return
         now = time.monotonic()
-        if self._cluster.scheduler.workers:
+        if self._cluster is None:
+            if now - self._last_look > _LOOK_SECONDS:
+                self._last_look = now
+                there = bool(self._client.scheduler_info(n_workers=1)["workers"])
+                if self._has_workers and not there:
+                    self._say(f"workers of {self._address}: all have left")
+                self._has_workers = there
+        elif self._cluster.scheduler.workers:
             self._last_seen = now
         elif now - self._last_seen > _SCALE_SECONDS:
             raise RunError(
@@ -160,8 +171,9 @@ class ClusterExecutor:
         self, futures: Sequence[Any], names: Mapping[str, str]
     ) -> list[tuple[str, Receipt | None, BaseException | None]]:
         """Return the receipts of finished tasks; one that was lost, and failed when it was made again, is an error."""
+        gathering = self._gather(list(futures))
         try:
-            receipts = self._client.gather(list(futures))
+            receipts = gathering.result()
         except Exception:
             errors = [future.exception() for future in futures]
             for error in errors:
@@ -172,6 +184,20 @@ class ClusterExecutor:
         else:
             errors = [None] * len(futures)
         return [(names[f.key], receipt, error) for f, receipt, error in zip(futures, receipts, errors, strict=True)]
+
+    def _gather(self, futures: list[Any]) -> concurrent.futures.Future[list[Receipt | None]]:
+        """Return the results of futures, or their error; what was lost with its worker is waited for."""
+
+        async def gather() -> list[Receipt | None]:
+            found: list[Receipt | None] = await self._client.gather(futures, asynchronous=True)
+            return found
+
+        gathering = asyncio.run_coroutine_threadsafe(gather(), self._client.loop.asyncio_loop)
+        while not concurrent.futures.wait([gathering], _LOOK_SECONDS).done:
+            if self._stop.is_set():
+                raise concurrent.futures.CancelledError
+            self._look_for_workers()
+        return gathering
 
     def _drain(self, futures: Futures) -> None:
         """Begin nothing more and wait for what runs, so that its receipts are kept."""
@@ -292,7 +318,7 @@ def local_cluster(
         If the workers do not start, which most often means a script without a main guard.
     """
     check_main_guard()
-    _begin_tracker()
+    begin_tracker()
     folder = local_directory or tempfile.mkdtemp(prefix="citymesh-dask-")
 
     def start() -> tuple[Client, LocalCluster]:
@@ -325,25 +351,6 @@ def _register(client: Client, plugin: DataLimit) -> None:
     client.register_plugin(plugin)
 
 
-def _begin_tracker() -> None:
-    """Begin the process in which multiprocessing keeps account of semaphores.
-
-    It lets SIGINT through in the thread that begins it, so not where signals are held back. When it ends it warns of
-    those that a killed worker has left, after all that was to be said: it takes the filter from its environment.
-    """
-    if not hasattr(resource_tracker, "ensure_running"):
-        return
-    before = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker:UserWarning")))
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before
-
-
 def _close_both(opened: tuple[Client, LocalCluster]) -> None:
     for one in opened:
         one.close()
@@ -371,25 +378,12 @@ def _started(*, n_workers: int, worker_bytes: int, local_directory: str, securit
                 silence_logs=50,
             )
         except (RuntimeError, OSError) as error:
+            short = shortage(error)
+            if short is not None:
+                raise failed_run("the start of the workers", short) from None
             raise RunError(
                 "local cluster",
                 f"its workers did not start ({error.__cause__ or error})",
                 "worker processes that can import the main script",
-                f"{_MAIN_GUARD} or pass scheduler='threads'",
+                f"{MAIN_GUARD} or pass scheduler='threads'",
             ) from None
-
-
-def check_main_guard() -> None:
-    """Refuse to work in a process that is still importing the main script of its parent.
-
-    A script without a main guard begins the same run in each of its worker processes.
-
-    Raises
-    ------
-    RunError
-        In such a process; its traceback is cut, as the parent says the same again.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.tracebacklimit = 0
-        found = "its worker processes, which import it, begin the run again"
-        raise RunError("the main script", found, "a main guard", _MAIN_GUARD)

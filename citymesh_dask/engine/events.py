@@ -72,5 +72,18 @@ class PlanChanged:
     done: frozenset[str] = frozenset()
 
 
-Event = TaskDone | TaskTrouble | PlanChanged
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing can be done for the time being.
+
+    Parameters
+    ----------
+    what : str
+        What is waited for.
+    """
+
+    what: str
+
+
+Event = TaskDone | TaskTrouble | PlanChanged | Waiting
 Listener = Callable[[Event], None]

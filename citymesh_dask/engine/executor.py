@@ -17,6 +17,9 @@ Futures = Mapping[str, Any]
 OnEnd = Callable[[str, Receipt | None, BaseException | None], bool]
 """Is told of a task that ended: its key, its receipt or its error. Says whether the others shall go on."""
 
+Tell = Callable[[str], None]
+"""Is told what is waited for where nothing can be done."""
+
 
 class Executor(Protocol):
     """Runs graphs, one after the other."""
@@ -33,7 +36,7 @@ class Executor(Protocol):
         """Begin to run all tasks and return one future per key."""
         ...
 
-    def wait(self, futures: Futures, on_end: OnEnd) -> None:
+    def wait(self, futures: Futures, on_end: OnEnd, tell: Tell) -> None:
         """Return when all futures are done, or, after ``on_end`` has said no, when what runs is done.
 
         Tasks that need a failed one fail with its error. Raises `concurrent.futures.CancelledError` after `cancel`.

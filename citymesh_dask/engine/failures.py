@@ -16,6 +16,8 @@ from .memory import process_memory
 from .plan import Plan
 
 _TASK = "in task "
+_SHORT = (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+"""What the system says where room, processes or files are short."""
 _PEAK = re.compile(r"^with (\d+) bytes resident at most$")
 
 
@@ -165,6 +167,16 @@ def is_for_memory(error: BaseException) -> bool:
     no_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
     no_room = isinstance(error, OSError) and error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or no_room or no_thread or died(error)
+
+
+def shortage(error: BaseException) -> BaseException | None:
+    """Return which of the causes of an error says that disk, memory, processes or files are short; None for none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_for_memory(cause) or (isinstance(cause, OSError) and cause.errno in _SHORT):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def died(error: BaseException) -> bool:

@@ -113,12 +113,12 @@ def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     ``needs`` is not looked at: it only orders the tasks, whose data are on disk.
     """
     del needs
-    receipt = ledger.find(call)
-    if receipt is not None:
-        return receipt
-    _freed.give_back_before(call.function)
-    started, start = time.time(), time.perf_counter()
     try:
+        receipt = ledger.find(call)
+        if receipt is not None:
+            return receipt
+        _freed.give_back_before(call.function)
+        started, start = time.time(), time.perf_counter()
         with ledger.watching(call):
             with measure_peak() as memory:
                 facts = call.function(*call.arguments)

@@ -14,7 +14,7 @@ import dask.threaded
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 
-from .executor import Futures, OnEnd
+from .executor import Futures, OnEnd, Tell
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class LocalExecutor:
         self._graph = graph
         return {key: concurrent.futures.Future() for key in graph}
 
-    def wait(self, futures: Futures, on_end: OnEnd) -> None:
-        """Run the graph to its end, feeding the futures."""
+    def wait(self, futures: Futures, on_end: OnEnd, tell: Tell) -> None:
+        """Run the graph to its end, feeding the futures; after `cancel` to that of the tasks that run."""
+        del tell  # threads do not leave
         names = {delayed.key: name for name, delayed in self._graph.items()}
         draining = threading.Event()
 
@@ -85,7 +86,11 @@ class LocalExecutor:
         graph = {key: (_guarded, draining, *task) for key, task in whole.items()}
         keys = [task.key for task in self._graph.values()]
         if self._scheduler == "threads":
-            dask.threaded.get(graph, keys, num_workers=self._n_workers)
+            pool = concurrent.futures.ThreadPoolExecutor(self._n_workers)
+            try:
+                dask.threaded.get(graph, keys, pool=pool)
+            finally:  # Dask does not wait: what runs would go on, and write, when the run has ended
+                pool.shutdown(cancel_futures=True)
         else:
             dask.local.get_sync(graph, keys)
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from ..errors import OutputError
 from .plan import Plan, Stage
-from .progress import Event, PlanChanged, TaskDone, TaskTrouble
+from .progress import Event, PlanChanged, TaskDone, TaskTrouble, Waiting
 
 
 class RunLog:
@@ -64,6 +64,8 @@ class RunLog:
         elif isinstance(event, TaskTrouble):
             facts = {"key": event.key, "stage": event.stage, "cause": event.cause}
             self.write(event.kind, {**facts, "parts": list(event.parts)} if event.parts else facts)
+        elif isinstance(event, Waiting):
+            self.write("waiting", {"for": event.what})
         elif isinstance(event, PlanChanged):
             self._learn(event.stages)
             tasks = {stage.name: len(stage.tasks) for stage in event.stages}

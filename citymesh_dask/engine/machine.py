@@ -21,10 +21,9 @@ SWAP_SHARE = 0.5
 """With more than this of the swap in use the machine is short of memory already: one worker."""
 _MOST_WORKERS = 64
 _MOST_WORKERS_PER_CPU = 8
-_DATA_BYTES = 270 << 20
-"""Data segment (VmData) of an idle worker with all kernels; measured 265 MiB, of which 140 are used."""
-_ADDRESS_BYTES = 1600 << 20
-"""Address space (VmSize) of such a worker, libraries and stacks of threads included."""
+_IDLE_BYTES = {"-d": 340 << 20, "-v": 1600 << 20}
+"""What an idle process takes of each ``ulimit``, touched or not: data segment (VmData, measured: 288 MiB in a worker
+with all kernels, 335 MiB where threads work in one process, with their stacks) and address space (VmSize)."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,23 @@ class Machine:
         Resident memory that one process may have by ``ulimit -v`` and ``-d``; None where they set none.
     swap_share : float
         Share of the swap that is in use, 0 to 1.
+    ulimit : {"", "-v", "-d"}
+        The flag of the one that leaves less.
     """
 
     available_bytes: int
     cpus: int
     process_bytes: int | None = None
     swap_share: float = 0.0
+    ulimit: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the machine."""
         if self.swap_share <= SWAP_SHARE:
             return ()
-        found = f"{100 * self.swap_share:.0f} % of the swap is in use: this machine is short of memory"
-        return (f"{found}; one worker is taken, and every step may be slow",)
+        found = f"{100 * self.swap_share:.0f} % of the swap is in use"
+        return (f"{found}: this machine is short of memory, and every step may be slow",)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Resources:
         What the user should know about them.
     n_tasks : int
         Tasks of the run, of which client and scheduler keep something; 0 while they are not known.
+    ulimit : str
+        The flag of ``ulimit`` that ``process_bytes`` comes from; "" where it is none.
+    foreign : bool
+        Whether the workers are those of the caller's cluster: client and scheduler take nothing of their memory.
     """
 
     allowed_bytes: int
@@ -83,11 +89,14 @@ class Resources:
     process_bytes: int | None = None
     notes: tuple[str, ...] = ()
     n_tasks: int = 0
+    ulimit: str = ""
+    foreign: bool = False
 
     @property
     def client_bytes(self) -> int:
         """Memory of client and scheduler, what they keep of the tasks included."""
-        return (CLIENT_BYTES if self.scheduler == "processes" else 0) + CLIENT_TASK_BYTES * self.n_tasks
+        kept = 0 if self.foreign else CLIENT_TASK_BYTES * self.n_tasks
+        return (CLIENT_BYTES if self.scheduler == "processes" else 0) + kept
 
     @property
     def worker_bytes(self) -> int:
@@ -96,11 +105,12 @@ class Resources:
         Libraries are the same pages in every worker, so each may count them, while the sum counts them once. In one
         process each thread has the share of a worker that it would have beside the process itself.
         """
+        most = self.allowed_bytes if self.process_bytes is None else self.process_bytes
         if self.scheduler == "processes":
             share = SHARED_BYTES + (self.allowed_bytes - SHARED_BYTES - self.client_bytes) // self.n_workers
-            share = min(share, self.process_bytes or share)
+            share = min(share, most)
         else:
-            whole = min(self.allowed_bytes, self.process_bytes or self.allowed_bytes) - self.client_bytes
+            whole = min(self.allowed_bytes, most) - self.client_bytes
             share = RESERVED_BYTES + (whole - RESERVED_BYTES) // self.n_workers
         return max(share, RESERVED_BYTES)
 
@@ -158,7 +168,7 @@ def choose_resources(
     OptionError
         If one of them cannot be understood.
     """
-    machine, found = _one_worker(memory_limit, scheduler)
+    machine, found = _one_worker(memory_limit, n_workers, scheduler)
     if n_workers != "auto":
         return replace(found, n_workers=check_workers(n_workers, machine))
     most = min(most_workers(machine, scheduler), _comfortable(found.allowed_bytes))
@@ -183,7 +193,7 @@ def candidate_resources(
     OptionError
         If one of them cannot be understood.
     """
-    machine, first = _one_worker(memory_limit, scheduler)
+    machine, first = _one_worker(memory_limit, n_workers, scheduler)
     if n_workers != "auto":
         return [replace(first, n_workers=check_workers(n_workers, machine))]
     most = min(most_workers(machine, scheduler), _MOST_WORKERS)
@@ -192,16 +202,27 @@ def candidate_resources(
     return found + one_process
 
 
-def _one_worker(memory_limit: str | int, scheduler: str) -> tuple[Machine, Resources]:
+def _one_worker(memory_limit: str | int, n_workers: int | str, scheduler: str) -> tuple[Machine, Resources]:
     machine = survey_machine()
     allowed = allowed_memory(memory_limit, machine)
-    return machine, Resources(allowed, 1, scheduler, machine.process_bytes, machine.notes)
+    taken = "; one worker is taken" if n_workers == "auto" else ""
+    notes = tuple(f"{note}{taken}" for note in machine.notes)
+    return machine, Resources(allowed, 1, scheduler, machine.process_bytes, notes, ulimit=machine.ulimit)
 
 
 def resources_of(plan: Plan) -> Resources:
     """Return what a plan was made for."""
-    scheduler, most = plan.facts.get("scheduler", "processes"), plan.facts.get("process_bytes")
-    return Resources(plan.allowed_bytes, plan.n_workers, scheduler, most, n_tasks=plan.facts.get("n_tasks", 0))
+    facts = plan.facts
+    return Resources(
+        plan.allowed_bytes,
+        plan.n_workers,
+        facts.get("scheduler", "processes"),
+        facts.get("process_bytes"),
+        tuple(facts.get("notes", ())),
+        n_tasks=facts.get("n_tasks", 0),
+        ulimit=facts.get("ulimit", ""),
+        foreign=facts.get("foreign", False),
+    )
 
 
 def _comfortable(allowed_bytes: int) -> int:
@@ -245,7 +266,7 @@ def share_resources(worker_limits: Sequence[tuple[int, int]]) -> Resources:
     n_threads = sum(threads for threads, _ in worker_limits)
     shares = [limit // threads for threads, limit in worker_limits if limit]
     least = min(shares, default=survey_machine().available_bytes // max(n_threads, 1))
-    return Resources(SHARED_BYTES + CLIENT_BYTES + n_threads * (least - SHARED_BYTES), n_threads)
+    return Resources(SHARED_BYTES + CLIENT_BYTES + n_threads * (least - SHARED_BYTES), n_threads, foreign=True)
 
 
 def survey_machine() -> Machine:
@@ -254,7 +275,8 @@ def survey_machine() -> Machine:
     left = [group.left for group in cgroups.memory_groups()]
     swap = psutil.swap_memory()
     share = swap.used / swap.total if swap.total else 0.0
-    return Machine(max(min([free, *left]), 0), _cpus(), _process_bytes(), share)
+    most, ulimit = _process_limit()
+    return Machine(max(min([free, *left]), 0), _cpus(), most, share, ulimit)
 
 
 def _cpus() -> int:
@@ -264,19 +286,31 @@ def _cpus() -> int:
     return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
-def _process_bytes() -> int | None:
-    """Return the resident memory that one process may have within the limits of its data and its address space.
+def _process_limit() -> tuple[int | None, str]:
+    """Return the resident memory that one process may have by its limits of data and address space, and which it is.
 
-    Both count what is mapped and never touched, so an idle worker takes more of them than of memory.
+    Both count what is mapped and never touched, so an idle process takes more of them than of memory.
     """
     try:
         import resource
     except ImportError:  # no such limits on this system
-        return None
-    idle = {resource.RLIMIT_DATA: _DATA_BYTES, resource.RLIMIT_AS: _ADDRESS_BYTES}
-    soft = {name: resource.getrlimit(name)[0] for name in idle}
-    rooms = [RESERVED_BYTES + soft[name] - idle[name] for name in idle if soft[name] != resource.RLIM_INFINITY]
-    return max(min(rooms), 0) if rooms else None
+        return None, ""
+    soft = {"-d": resource.getrlimit(resource.RLIMIT_DATA)[0], "-v": resource.getrlimit(resource.RLIMIT_AS)[0]}
+    rooms = [
+        (max(RESERVED_BYTES + limit - _IDLE_BYTES[flag], 0), flag)
+        for flag, limit in soft.items()
+        if limit != resource.RLIM_INFINITY
+    ]
+    return min(rooms, default=(None, ""))
+
+
+def least_ulimit(flag: str, process_bytes: int) -> int:
+    """Return what an ``ulimit`` must be set to, kB, for one process to have some resident memory.
+
+    >>> least_ulimit("-v", RESERVED_BYTES + 1)
+    1638401
+    """
+    return -(-(process_bytes - RESERVED_BYTES + _IDLE_BYTES[flag]) // 1024)
 
 
 def free_space(folder: Path) -> tuple[int, int]:

@@ -1,11 +1,14 @@
-"""Scripts without a main guard: found before their worker processes begin the same run again."""
+"""Scripts without a main guard: found before, or when, their worker processes begin the same run again."""
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from pathlib import Path
 
-from ..errors import OptionError
+from ..errors import OptionError, RunError
+
+MAIN_GUARD = "put the code of the script under if __name__ == '__main__':"
 
 
 def refuse_unguarded_script() -> None:
@@ -34,3 +37,19 @@ def refuse_unguarded_script() -> None:
         "a script that can be imported",
         "put its code under if __name__ == '__main__': or pass scheduler='threads'",
     )
+
+
+def check_main_guard() -> None:
+    """Refuse to work in a process that is still importing the main script of its parent.
+
+    A script without a main guard begins the same run in each of its worker processes.
+
+    Raises
+    ------
+    RunError
+        In such a process; its traceback is cut, as the parent says the same again.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.tracebacklimit = 0
+        found = "its worker processes, which import it, begin the run again"
+        raise RunError("the main script", found, "a main guard", MAIN_GUARD)

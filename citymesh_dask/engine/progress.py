@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
-from .events import Event, Listener, PlanChanged, TaskDone, TaskTrouble
+from .events import Event, Listener, PlanChanged, TaskDone, TaskTrouble, Waiting
 from .plan import Stage
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "PlanChanged",
     "TaskDone",
     "TaskTrouble",
+    "Waiting",
     "choose_listener",
     "in_notebook",
 ]
@@ -49,6 +50,8 @@ class BarProgress:
     def __call__(self, event: Event) -> None:
         if isinstance(event, PlanChanged):
             self._replan(event)
+        if isinstance(event, Waiting):
+            tqdm.write(f"waiting for {event.what}", file=sys.stderr)
         if not isinstance(event, TaskDone):
             return
         if event.stage in self._waiting:
@@ -113,6 +116,8 @@ class LineProgress:
         if isinstance(event, PlanChanged):
             self._totals = {stage.name: len(stage.tasks) for stage in event.stages}
             self._done = {s.name: sum(task.key in event.done for task in s.tasks) for s in event.stages}
+        if isinstance(event, Waiting):
+            self._say(f"waiting for {event.what}")
         if isinstance(event, TaskTrouble):
             self._say(f"{event.key}: {event.cause}; {_KINDS[event.kind]}")
         if not isinstance(event, TaskDone):

@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import itertools
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Generator, Sequence
@@ -18,7 +19,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from ..errors import CityMeshError, RunError
-from .events import Event, Listener, PlanChanged, TaskDone, TaskTrouble
+from .events import Event, Listener, PlanChanged, TaskDone, TaskTrouble, Waiting
 from .executor import Executor, Futures
 from .failures import Failure, NoRecovery, Recovery, failed_run, foremost, own_failures
 from .graph import plan_to_graph
@@ -26,6 +27,7 @@ from .ledger import Ledger, Receipt
 from .plan import Plan, Stage, TaskCall
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _MOST_IDLE_ROUNDS = 3
 """So many rounds without any progress may follow one another: workers that die while nothing of ours runs there."""
 
@@ -40,7 +42,7 @@ class Run(Generic[T]):
     ledger : Ledger
         Where the receipts of its tasks are kept.
     executor : Executor
-        Where it is done; closed when the run ends.
+        Where it is done; closed when all tasks are done, or the run has failed.
     finish : callable
         Makes the result when all tasks are done.
     listeners : sequence of callable
@@ -51,6 +53,8 @@ class Run(Generic[T]):
         What is done about tasks that fail for good; without one they fail the run.
     name : str
         Begins the last part of the keys that Dask sees; made up if not given.
+    again : str
+        What to do to go on with the run when it has been stopped, for messages.
 
     Attributes
     ----------
@@ -80,6 +84,7 @@ class Run(Generic[T]):
         retries: int = 0,
         recovery: Recovery | None = None,
         name: str = "",
+        again: str = "",
     ) -> None:
         self.plan = plan
         self.report: Any = None
@@ -87,6 +92,7 @@ class Run(Generic[T]):
         self.futures: dict[str, Any] = {}
         self.dashboard_link = executor.dashboard_link
         self.page_link: str | None = None
+        self._again = again or _AGAIN
         self._ledger = ledger
         self._executor = executor
         self._finish = finish
@@ -167,22 +173,29 @@ class Run(Generic[T]):
         return asyncio.wrap_future(self._result).__await__()
 
     def _follow(self, submitted: Futures) -> None:
+        """Follow the run to its end, which comes whatever goes wrong on the way."""
         try:
             self._work(submitted)
             self.raise_if_cancelled()
+            # Before the end is made: the picture of the report takes the memory that idle workers would hold.
+            self._give_back(self._executor.close)
             value = self._finish(self)
         except BaseException as error:
-            failure = self._explain(error)
-            try:
-                self._executor.cancel(self.futures)
-                self._executor.close()
-            finally:
-                self._result.set_exception(failure)
+            failure = self._explained(error)
+            self._give_back(lambda: self._executor.cancel(self.futures))
+            self._give_back(self._executor.close)
+            self._result.set_exception(failure)
         else:
-            self._executor.close()
             self._result.set_result(value)
         finally:
             atexit.unregister(self.cancel)
+
+    def _give_back(self, step: Callable[[], None]) -> None:
+        """Take a step to the end of the executor; where it cannot be taken the result is what it is."""
+        try:
+            step()
+        except Exception as error:
+            _log.warning("what the run worked on could not be closed: %s: %s", type(error).__name__, error)
 
     def _work(self, submitted: Futures) -> None:
         """Do all tasks, in as many rounds as that takes."""
@@ -196,7 +209,9 @@ class Run(Generic[T]):
             elif len(self._done) == before:
                 idle += 1
                 if idle == _MOST_IDLE_ROUNDS:
-                    raise RunError("the run", f"nothing was finished in {idle} rounds", "workers that live", _AGAIN)
+                    raise RunError(
+                        "the run", f"nothing was finished in {idle} rounds", "workers that live", self._again
+                    )
             rest = self._rest()
             if not any(stage.tasks for stage in rest.stages):
                 return
@@ -232,7 +247,7 @@ class Run(Generic[T]):
                 go_on = go_on and not (stops and failure.is_own and not self._recovery.goes_on(failure))
             return go_on
 
-        self._executor.wait(futures, on_end)
+        self._executor.wait(futures, on_end, lambda what: self._tell(Waiting(what)))
         self.raise_if_cancelled()
         failures = own_failures(plan, errors)
         if not go_on:
@@ -292,15 +307,24 @@ class Run(Generic[T]):
 
         return replace(self.plan, stages=tuple(left(stage) for stage in self.plan.stages))
 
+    def _explained(self, error: BaseException) -> BaseException:
+        """Do the same as `_explain`, without what cannot be found out any more: the scratch folder may be gone."""
+        try:
+            return self._explain(error)
+        except Exception:
+            if isinstance(error, _Stopped):
+                return NoRecovery().explain(error.failure)
+            return error
+
     def _explain(self, error: BaseException) -> BaseException:
         """Return what the user shall see: the bad input itself, or the task that failed and why."""
         if self._cancelled.is_set():
-            return concurrent.futures.CancelledError(f"the run was cancelled; {_AGAIN}")
+            return concurrent.futures.CancelledError(f"the run was cancelled; {self._again}")
         if isinstance(error, _Stopped):
             return self._recovery.explain(error.failure)
         if isinstance(error, CityMeshError) or not isinstance(error, (OSError, MemoryError)):
             return error
-        return failed_run("the end of the run", error)
+        return failed_run("the end of the run", error, self._again)
 
 
 _AGAIN = "run the same command again to go on from the finished tasks"

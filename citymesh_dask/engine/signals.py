@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType, TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -163,6 +164,25 @@ class _Background(threading.Thread, Generic[T]):
                 self._undo(result.result())
 
         self._result.add_done_callback(do)
+
+
+def begin_tracker() -> None:
+    """Begin the process in which multiprocessing keeps account of semaphores.
+
+    It lets SIGINT through in the thread that begins it, so not where signals are held back. When it ends it warns of
+    those that a killed worker has left, after all that was to be said: it takes the filter from its environment.
+    """
+    if not hasattr(resource_tracker, "ensure_running"):
+        return
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker:UserWarning")))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextmanager

@@ -7,7 +7,7 @@ other, encoded as in `citymesh_dask.store.chunks`; header and chunks end in a cr
 a hash of the checksums of each array's chunks, so that the header's own hash tells bundles apart.
 """
 
-# ruff: noqa: PTH103, PTH120
+# ruff: noqa: PTH120
 # pathlib objects take longer than their system calls, as in `chunks`.
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .chunks import (
     checksum_of_chunks,
     decode_rows,
     encode_rows,
+    make_folder,
     write_whole,
 )
 
@@ -74,7 +75,7 @@ def write_bundle(
         place += sum(sizes)
     header = json.dumps({"attributes": dict(attributes or {}), "arrays": entries}, allow_nan=False).encode()
     header += int(google_crc32c.value(header)).to_bytes(4, "little")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_folder(os.path.dirname(path))
     write_whole(path, b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *blocks]))
     return len(_MAGIC) + 8 + len(header) + place
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StoreError
-from .trace import note_file_written
+from .trace import note_file_written, refuse_if_superseded
 
 Array = npt.NDArray[Any]
 
@@ -89,8 +89,11 @@ def write_whole(path: str | Path, data: bytes, *, durable: bool = False) -> None
     ------
     OSError
         With the name of the file, of which nothing is left.
+    RunError
+        If the task at work may write no more: another run has begun there.
     """
-    temporary = f"{path}.{os.getpid()}.partial"
+    # two tasks, in one process or on two machines, may write the same where one of them should have been stopped
+    temporary = f"{path}.{os.urandom(6).hex()}.partial"
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -98,11 +101,13 @@ def write_whole(path: str | Path, data: bytes, *, durable: bool = False) -> None
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        refuse_if_superseded()
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        error.filename = str(path)  # the system says which file only where it is opened
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the system says which file only where it is opened
         raise
 
 
@@ -118,9 +123,21 @@ def _begin_writing(file: IO[bytes], size: int) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those around it, where the task at work may write.
+
+    Raises
+    ------
+    RunError
+        If it may not any more: another run has begun there.
+    """
+    refuse_if_superseded()
+    os.makedirs(path, exist_ok=True)
+
+
 def create_group(path: str | Path, attributes: Mapping[str, Any] | None = None) -> None:
     """Make an empty Zarr v3 group (or replace its attributes)."""
-    os.makedirs(path, exist_ok=True)
+    make_folder(path)
     node = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
     write_json(f"{path}/zarr.json", node, durable=False)
 
@@ -134,7 +151,7 @@ def create_array(
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Make an array without chunks; `write_chunk` fills it."""
-    os.makedirs(f"{path}/c", exist_ok=True)
+    make_folder(f"{path}/c")
     metadata = array_metadata(shape, dtype, chunk_rows=max(chunk_rows, 1), attributes=attributes)
     write_json(f"{path}/zarr.json", metadata, durable=False)
 
@@ -149,7 +166,7 @@ def write_chunk(path: str | Path, index: int, rows: Array, *, chunk_rows: int) -
     data = encode_rows(rows)
     target = _chunk_path(path, index, rows.ndim)
     if rows.ndim > 1:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        make_folder(os.path.dirname(target))
     write_whole(target, data)
     note_file_written(target, file_check(data))
     return len(data)

@@ -26,7 +26,7 @@ from .chunks import (
     write_chunk,
 )
 from .schema import FACE_CHUNK_ROWS, FORMAT_NAME, FORMAT_VERSION, TABLE_CHUNK_ROWS, VERTEX_CHUNK_ROWS
-from .trace import active_trace, note_file_written
+from .trace import active_trace, note_file_written, refuse_if_superseded
 
 CHUNK_ROWS = {
     "vertices": VERTEX_CHUNK_ROWS,
@@ -220,7 +220,8 @@ def _open_for_writing(path: Path) -> Any:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Give errors of the system the name of what was written where they have none."""
+    """Give errors of the system the name of what is written where they have none; refuse to write where none may."""
+    refuse_if_superseded()
     try:
         yield
     except OSError as error:

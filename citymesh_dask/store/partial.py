@@ -98,7 +98,14 @@ class PartialStore(CityStore):
 
 
 def describe_tiles(
-    scratch: Path, *, out: str, partial: Path, n_tiles: int, retired: Sequence[int], attributes: Mapping[str, Any]
+    scratch: Path,
+    *,
+    out: str,
+    partial: Path,
+    n_tiles: int,
+    retired: Sequence[int],
+    attributes: Mapping[str, Any],
+    fingerprint: str = "",
 ) -> None:
     """Tell in a scratch folder what its tiles are pieces of; again where a tile was split.
 
@@ -116,9 +123,34 @@ def describe_tiles(
         Numbers of tiles that were split: others have their place.
     attributes : mapping
         ``n_buildings``, ``bounds`` and whatever else the store will tell.
+    fingerprint : str
+        Of inputs and options: tiles that are there already from a run with others do not count until they are written
+        anew.
     """
     facts = {"out": out, "partial": str(partial), "n_tiles": n_tiles, "retired": list(retired)}
+    facts |= {"fingerprint": fingerprint, "former": _former_tiles(scratch, fingerprint)}
     write_json(scratch / DESCRIPTION, {**facts, "attributes": dict(attributes)}, durable=False)
+
+
+def _former_tiles(scratch: Path, fingerprint: str) -> dict[str, list[int]]:
+    """Return the stamps of the tiles that a run with other inputs or options has left, by number."""
+    try:
+        before = json.loads((scratch / DESCRIPTION).read_text(encoding="utf8"))
+        if before["fingerprint"] == fingerprint:
+            former: dict[str, list[int]] = before["former"]
+            return former
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    return {str(tile): _stamp(_tile_file(scratch, tile)) for tile in _tiles_there(scratch)}
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return what tells a file from another one that was written in its place."""
+    try:
+        stat = path.stat()
+    except OSError:  # gone meanwhile
+        return []
+    return [stat.st_mtime_ns, stat.st_ino]
 
 
 def is_unfinished(path: str | Path) -> bool:
@@ -159,12 +191,16 @@ def open_any(path: str | Path) -> CityStore:
 def _open_scratch(root: Path) -> PartialStore:
     try:
         facts = json.loads((root / DESCRIPTION).read_text(encoding="utf8"))
-        total, retired = int(facts["n_tiles"]), set(facts["retired"])
+        total, retired, former = int(facts["n_tiles"]), set(facts["retired"]), dict(facts.get("former", {}))
         attributes = dict(facts["attributes"])
         partial, n_buildings = Path(facts["partial"]), int(attributes["n_buildings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(str(root), f"it cannot be understood ({error})", "a scratch folder of a run") from error
-    done = [tile for tile in _tiles_there(root) if tile < total and tile not in retired]
+    done = [
+        tile
+        for tile in _tiles_there(root)
+        if tile < total and tile not in retired and former.get(str(tile)) != _stamp(_tile_file(root, tile))
+    ]
     counts = {tile: [bundle_shape(_tile_file(root, tile), name)[0] for name in ("vertices", "faces")] for tile in done}
     tiles = tuple(tile for tile in done if counts[tile][1])
     starts = np.concatenate([[[0, 0]], np.cumsum([counts[tile] for tile in tiles] or np.empty((0, 2)), axis=0)])

@@ -9,6 +9,7 @@ A receipt holds as long as everything that was noted does. No files are read her
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -31,6 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
 
+_PACKAGE = __name__.partition(".")[0]
 _active: ContextVar[Trace | None] = ContextVar("citymesh_trace", default=None)
 
 
@@ -62,6 +64,8 @@ class Trace:
         Digests of the arrays of the groups; not kept.
     call : str
         Digest of the call that is traced; kept beside.
+    guard : callable, optional
+        Raises where the task may write no more; not kept.
     """
 
     groups: dict[str, str] = field(default_factory=dict)
@@ -75,10 +79,14 @@ class Trace:
     asking: bool = False
     checks: dict[str, dict[str, str]] = field(default_factory=dict)
     call: str = ""
+    guard: Callable[[], None] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what is not empty, JSON-able."""
-        return {name: value for name, value in vars(self).items() if value and name not in ("asking", "checks", "call")}
+        return {name: value for name, value in vars(self).items() if value and name not in _NOT_KEPT}
+
+
+_NOT_KEPT = ("asking", "checks", "call", "guard")
 
 
 @contextmanager
@@ -105,6 +113,13 @@ def unnoticed() -> Iterator[None]:
 def active_trace() -> Trace | None:
     """Return the trace of the task at work; None where nothing is traced."""
     return _active.get()
+
+
+def refuse_if_superseded() -> None:
+    """Raise where the task at work may write no more: see `Trace.guard`."""
+    trace = _active.get()
+    if trace is not None and trace.guard is not None:
+        trace.guard()
 
 
 def note_value(path: str, digest: str, *, again: str) -> None:
@@ -151,13 +166,15 @@ class Question(Generic[S, P, T]):
         self._function = function
         self._subject = subject
         self._digest = digest
+        self._name = qualified_name(function)
+        _known[self._name] = self
         update_wrapper(self, function)
 
     def __call__(self, subject: S, *args: P.args, **kwargs: P.kwargs) -> T:
         trace = _active.get()
         if trace is None or trace.asking:
             return self._function(subject, *args, **kwargs)
-        key = json.dumps([qualified_name(self._function), args], default=_plain)
+        key = json.dumps([self._name, args], default=_plain)
         if inspect.isgeneratorfunction(self._function):
             return cast(T, self._stream(trace, key, self._function(subject, *args, **kwargs)))
         with tracing(asking=True) as inner:
@@ -199,18 +216,36 @@ def _tuples(value: Any) -> Any:
 
 
 def qualified_name(function: Callable[..., Any]) -> str:
-    """Return by which name `by_name` finds a function."""
+    """Return the name of a function, with its module."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
-def by_name(name: str) -> Any:
-    """Return what stands in a module under a name.
+_known: dict[str, Any] = {}
+"""All that receipts may name."""
 
-    >>> by_name("citymesh_dask.store.trace:digest_of")(1) == digest_of(1)
-    True
+
+def named(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that receipts may name from now on."""
+    _known[qualified_name(function)] = function
+    return function
+
+
+def by_name(name: str) -> Any:
+    """Return what receipts may name: a function that is `named`, or a `Question`.
+
+    A receipt may come with a store from anywhere. Whatever it says, nothing else is called, and no module that is not
+    ours is loaded.
+
+    Raises
+    ------
+    LookupError
+        If there is no such thing.
     """
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    module = name.partition(":")[0]
+    if name not in _known and module.partition(".")[0] == _PACKAGE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    return _known[name]
 
 
 # ---- digests --------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Objects that tell which of their fields are looked at: stand-ins for dataclasses and tuples of them.
 
 A stand-in is an instance of a subclass of the class it stands in for, so that whoever gets it cannot tell.
-Only values that are no dataclasses themselves are told, by their path: looking at
-``job.survey.points[3].path`` tells ``survey.points.3.path`` and nothing else.
+A value is told by its path; of a dataclass, and of a tuple of such, only the kind: looking at
+``job.survey.points[3].path`` tells ``survey.points.3.path``, and the kinds of all that it went through, such as
+``survey.points.3.@``. What is looked at for nothing but whether it is there, as in ``job.survey.terrain is None``,
+leaves its trace so. Of a tuple of dataclasses its length is told where it matters (``survey.points.#``), and all of
+it where it is compared or searched.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ Tell = Callable[[str, Any], None]
 """Called with the path and the value of a field that is looked at."""
 
 _OWN = "_watched_"
+_KIND, _LENGTH = "@", "#"
+"""How the kind of a value and the length of a tuple are named in paths."""
 
 
 def watched(value: T, tell: Tell, *, silent: frozenset[str] = frozenset(), path: str = "") -> T:
@@ -48,8 +53,10 @@ def look_up(value: Any, path: str) -> Any:
     """
     for name in path.split("."):
         try:
-            if isinstance(value, tuple):
-                value = len(value) if name == "#" else value[int(name)]
+            if name == _KIND:
+                value = _kind(value)
+            elif isinstance(value, tuple):
+                value = len(value) if name == _LENGTH else value[int(name)]
             else:
                 value = getattr(value, name)
         except (AttributeError, ValueError, IndexError) as error:
@@ -89,13 +96,19 @@ def _itself(value: T) -> T:
 
 
 def _told(value: Any, tell: Tell, path: str) -> Any:
-    """Return a stand-in for what has parts, and tell anything else."""
+    """Tell a value; of what has parts tell the kind alone, and return a stand-in."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        tell(f"{path}.{_KIND}", _kind(value))
         return watched(value, tell, path=path)
     if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        tell(f"{path}.{_KIND}", _kind(value))
         return _WatchedTuple(value, tell, path)
     tell(path, value)
     return value
+
+
+def _kind(value: Any) -> str:
+    return "tuple" if isinstance(value, tuple) else type(value).__name__
 
 
 class _WatchedTuple(tuple[Any, ...]):
@@ -112,17 +125,42 @@ class _WatchedTuple(tuple[Any, ...]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return tuple(self[k] for k in range(*index.indices(len(self))))
+        count = tuple.__len__(self)
+        if not 0 <= index < count:
+            count = len(self)  # what stands there, if anything does, depends on how many there are
         found = super().__getitem__(index)
-        place = int(index) if index >= 0 else len(self) + int(index)
-        return _told(found, self._tell, f"{self._path}.{place}")
+        return _told(found, self._tell, f"{self._path}.{index % count}")
 
     def __len__(self) -> int:
         count = super().__len__()
-        self._tell(f"{self._path}.#", count)
+        self._tell(f"{self._path}.{_LENGTH}", count)
         return count
 
     def __iter__(self) -> Iterator[Any]:
         return (self[k] for k in range(len(self)))
 
     def __reduce__(self) -> Any:
-        return tuple, (list(super().__iter__()),)
+        return _itself, (self._whole(),)
+
+    def __radd__(self, other: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*other, *self)
+
+    def _whole(self) -> tuple[Any, ...]:
+        return tuple(tuple.__getitem__(self, slice(None)))
+
+
+def _telling_all(name: str) -> Callable[..., Any]:
+    """Return a method of tuples that tells the whole tuple first."""
+
+    def method(self: _WatchedTuple, *arguments: Any) -> Any:
+        whole = self._whole()
+        self._tell(self._path, whole)
+        return getattr(whole, name)(*arguments)
+
+    return method
+
+
+for _name in ("contains", "eq", "ne", "lt", "le", "gt", "ge", "hash", "add", "mul", "rmul", "repr"):
+    setattr(_WatchedTuple, f"__{_name}__", _telling_all(f"__{_name}__"))
+for _name in ("count", "index"):
+    setattr(_WatchedTuple, _name, _telling_all(_name))

@@ -1,6 +1,9 @@
 """All benchmarks by one command; a Markdown table of figures, targets, ratios and peak memory on standard output.
 
 python -m tests.benchmarks [--quick] [--only NAME ...] [--out FILE]
+
+The exit code is 1 where a figure misses its target, or is not there because a run failed. What cannot be measured on
+this machine is skipped, and fails nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import argparse
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +28,7 @@ from tests.benchmarks import (
     figures_of_survival,
     figures_of_tiles,
 )
-from tests.benchmarks.figures import FULL, QUICK, Figure, table
+from tests.benchmarks.figures import FULL, QUICK, Figure, Scale, failed, table
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "startup": figures_of_startup.measure,
@@ -40,8 +44,8 @@ BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
 }
 
 
-def main() -> None:
-    """Run the benchmarks that were asked for and write the table."""
+def main() -> int:
+    """Run the benchmarks that were asked for and write the table; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=tuple(BENCHMARKS), default=tuple(BENCHMARKS), metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="small inputs: a look, not the targets")
@@ -50,12 +54,26 @@ def main() -> None:
     scale = QUICK if given.quick else FULL
     parts = [f"citymesh_dask benchmarks, {scale.name}: {machine()}\n"]
     sys.stdout.write(parts[0])
+    holds = True
     for name in given.only:
-        parts.append(f"\n## {name}\n\n{table(BENCHMARKS[name](scale))}")
+        figures = list(measured(name, scale))
+        holds &= all(figure.holds is not False for figure in figures)
+        parts.append(f"\n## {name}\n\n{table(figures)}")
         sys.stdout.write(parts[-1])
         sys.stdout.flush()
     if given.out:
         given.out.write_text("".join(parts), encoding="utf8")
+    return 0 if holds else 1
+
+
+def measured(name: str, scale: Scale) -> Iterator[Figure]:
+    """Yield the figures of a benchmark; where it breaks, those before and what happened."""
+    try:
+        yield from BENCHMARKS[name](scale)
+    except Exception as error:
+        # the others shall be measured all the same, and the table has no room for a traceback
+        traceback.print_exc()
+        yield failed(name, f"{type(error).__name__}: {error}")
 
 
 def machine() -> str:
@@ -65,4 +83,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -58,6 +58,8 @@ class Figure:
         Highest resident memory of the process that worked; 0 where not measured.
     note : str
         What one needs to know to read it.
+    failed : bool
+        Whether there is nothing measured because the run for it failed: no target of it is met then.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Figure:
     at_least: bool = False
     peak_bytes: int = 0
     note: str = ""
+    failed: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -76,6 +79,8 @@ class Figure:
     @property
     def holds(self) -> bool | None:
         """Whether the target is met; None where there is none."""
+        if self.failed:
+            return False
         if self.measured is None or self.target is None:
             return None
         return self.measured >= self.target if self.at_least else self.measured <= self.target
@@ -84,6 +89,11 @@ class Figure:
 def skipped(name: str, why: str) -> Figure:
     """Return the row of a figure that cannot be measured here."""
     return Figure(name, None, note=f"skipped: {why}")
+
+
+def failed(name: str, why: str) -> Figure:
+    """Return the row of what should have been measured, and was not because its run failed."""
+    return Figure(name, None, note=" ".join(f"failed: {why}".replace("|", "/").split()), failed=True)
 
 
 HEAD = ("figure", "measured", "target", "ratio", "peak memory", "holds", "note")

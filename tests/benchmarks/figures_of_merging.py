@@ -89,7 +89,7 @@ def both_sides(city: Path, edge: int, *, sizes: Tiles, place: Path) -> Sides:
         progress=False,
     )
     run.result()
-    job_path = place / "city.zarr.scratch" / "job.pickle"
+    job_path = place / "city.zarr.scratch" / "job.json"
     (place / "tasks.pickle").write_bytes(pickle.dumps(merging_of(run.plan, job_path)))
     count = save_tiles(job_path, place / "tiles")
     ours = _in_a_process("merging_here", place / "tasks.pickle", place / "tiles")

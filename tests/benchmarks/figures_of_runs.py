@@ -103,7 +103,7 @@ def run_city(client: Client, city: Path, source: str, *, folder: Path) -> Sample
     written = written_bytes(client) - before
     receipts = ReceiptFolder(str(scratch / "receipts")).all()
     wall = run.report.seconds
-    sample = Sample(run.report, receipts, wall, whole - wall, written, largest_merge(scratch / "job.pickle", run.plan))
+    sample = Sample(run.report, receipts, wall, whole - wall, written, largest_merge(scratch / "job.json", run.plan))
     for path in (out, scratch):
         shutil.rmtree(path, ignore_errors=True)
     return sample

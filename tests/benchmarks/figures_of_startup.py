@@ -56,7 +56,7 @@ def _time_graph(tiles: int) -> tuple[float, int]:
     edge = round(tiles**0.5) * 500
     start = time.perf_counter()
     job = city_job(fake_survey(edge), CityOptions(tile_size=500), out=Path("none"), scratch=Path("none"), fan_in=8)
-    plan = plan_city(job, "none/job.pickle", Resources(8 << 30, 2))
+    plan = plan_city(job, "none/job.json", Resources(8 << 30, 2))
     graph = plan_to_graph(plan, ReceiptFolder("none/receipts"), run_id="0" * 8)
     seconds = time.perf_counter() - start
     layer = dict(next(iter(graph.values())).__dask_graph__())

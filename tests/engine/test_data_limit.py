@@ -199,6 +199,22 @@ def test_workers_that_do_not_come_back_end_the_run(tmp_path: Path, monkeypatch: 
         run.result(60)
 
 
+def test_results_that_are_lost_with_all_workers_do_not_keep_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was lost is to be made again, by nobody."""
+    monkeypatch.setattr("citymesh_dask.engine.cluster._SCALE_SECONDS", 1.0)
+    monkeypatch.setattr("citymesh_dask.engine.cluster._LOOK_SECONDS", 0.5)
+    client, own = local_cluster(n_workers=1, worker_bytes=WORKER_BYTES)
+    executor = ClusterExecutor(client, own)
+    monkeypatch.setattr(executor, "_tell", lambda *_: own.scale(0) or time.sleep(1) or real(*_))
+    real = ClusterExecutor._tell.__get__(executor)
+    plan = Plan((numbered_stage("napping", napping, 3, arguments=(str(tmp_path),)),), 1 << 30, 2)
+    run = Run(plan, receipts(tmp_path), executor, finish=lambda r: "end")
+    with pytest.raises(RunError, match=r"its workers died, and none could be started again within 1 s"):
+        run.result(60)
+
+
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_a_task_too_large_for_our_own_process_does_not_stop_the_others(scheduler: str, tmp_path: Path) -> None:
     plan = Plan((numbered_stage("sized", sized, 8, arguments=(str(tmp_path),)),), 1 << 30, 2)

@@ -207,6 +207,7 @@ def test_shares_add_up_to_what_is_allowed() -> None:
         assert (8 << 30) - n_workers < whole <= 8 << 30
         tasks = found.reserved_bytes + n_workers * found.task_bytes
         assert (8 << 30) - n_workers < tasks <= 8 << 30
+    assert Resources(8 << 30, 1, process_bytes=0).task_bytes == 0, "a limit that leaves nothing is a limit"
     alone = Resources(1 << 30, 1, "synchronous")
     assert alone.reserved_bytes + alone.task_bytes == 1 << 30
     assert Resources(100 << 20, 1).task_bytes < 0, "not even the worker itself fits"
@@ -222,7 +223,10 @@ def test_with_half_of_the_swap_in_use_one_worker_is_taken(monkeypatch: pytest.Mo
     assert [(one.n_workers, one.scheduler) for one in found] == [(1, "processes"), (1, "synchronous")]
     assert "60 % of the swap" in found[0].notes[0]
     assert choose_resources("4GB").n_workers == 1
-    assert candidate_resources("4GB", 2)[0].n_workers == 2, "what is asked for is not changed"
+    assert found[0].notes[0].endswith("one worker is taken")
+    asked = candidate_resources("4GB", 2)[0]
+    assert asked.n_workers == 2, "what is asked for is not changed"
+    assert "60 % of the swap" in asked.notes[0] and "worker" not in asked.notes[0]
     swap.used = 40
     assert candidate_resources("4GB")[0].notes == ()
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import json
+import os
 import pickle
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from distributed import Client, as_completed
 
-from citymesh_dask.engine.cluster import ClusterExecutor
+from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
 from citymesh_dask.engine.executor import Executor
+from citymesh_dask.engine.failures import Failure, NoRecovery
 from citymesh_dask.engine.graph import plan_to_graph
 from citymesh_dask.engine.in_process import LocalExecutor
 from citymesh_dask.engine.plan import Plan, Reduction, Stage, Task, TaskCall, numbered_stage
@@ -175,6 +179,14 @@ def test_cancel_stops_and_keeps_receipts(tmp_path: Path, executor: Executor) -> 
     assert not run.cancel()
 
 
+def test_workers_are_gone_before_the_end_is_made(tmp_path: Path) -> None:
+    client, own = local_cluster(n_workers=1, worker_bytes=1 << 30)
+    pids = client.run(os.getpid).values()
+    plan = sum_plan(tmp_path, 4)
+    run = Run(plan, ledger(tmp_path), ClusterExecutor(client, own), finish=lambda r: [*map(psutil.pid_exists, pids)])
+    assert run.result(60) == [False]
+
+
 def test_futures_of_a_cluster_are_daskfutures(tmp_path: Path, cluster: Any) -> None:
     run = Run(sum_plan(tmp_path, 6), ledger(tmp_path), ClusterExecutor(cluster), finish=lambda r: None)
     squares = [future for key, future in run.futures.items() if key.startswith("square")]
@@ -212,3 +224,102 @@ def test_receipts_survive_a_round_trip(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "receipts/square-0000.json").read_text())["facts"] == {"index": 0}
     assert ledger(tmp_path).find(TaskCall("square-0001", square, (str(tmp_path), 1))) is None
     assert ledger(tmp_path).find(TaskCall("square-0000", square, (str(tmp_path), 1))) is None, "another call"
+
+
+# ---- the end comes, whatever goes wrong ----------------------------------------------------------
+
+
+class Speechless(NoRecovery):
+    """Cannot say any more what went wrong: what it would have to read is gone."""
+
+    def explain(self, failure: Failure) -> BaseException:
+        raise FileNotFoundError(2, "No such file or directory", "/gone/job.json")
+
+
+class Stuck(LocalExecutor):
+    """Cannot be closed."""
+
+    def close(self) -> None:
+        raise TimeoutError("no answer")
+
+
+def test_a_failure_that_cannot_be_explained_is_told_as_it_is(tmp_path: Path, executor: Executor) -> None:
+    stage = numbered_stage("fail", fail, 4, arguments=(str(tmp_path),))
+    plan = Plan((stage,), 1 << 30, 2)
+    run = Run(plan, ledger(tmp_path), executor, finish=lambda r: None, recovery=Speechless())
+    with pytest.raises(RunError, match=r"task fail-0002: ZeroDivisionError: two is not allowed"):
+        run.result(60)
+    assert run.status == "error"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_executor_that_cannot_be_closed_changes_no_result(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("citymesh_dask.engine.run._log.warning", lambda text, *facts: said.append(text % facts))
+    stage = numbered_stage("task", fail if fails else slow, 3, arguments=(str(tmp_path),))
+    run = Run(Plan((stage,), 1 << 30, 2), ledger(tmp_path), Stuck("threads", 2), finish=lambda r: "made")
+    if fails:
+        with pytest.raises(RunError, match="two is not allowed"):
+            run.result(60)
+    else:
+        assert run.result(60) == "made"
+    assert said == ["what the run worked on could not be closed: TimeoutError: no answer"]
+
+
+class Unreadable(ReceiptFolder):
+    """Fails where one receipt is looked for."""
+
+    def find(self, call: TaskCall) -> Any:
+        if call.key == "square-0001":
+            raise OSError(5, "Input/output error")
+        return super().find(call)
+
+
+def test_a_task_is_blamed_for_what_fails_while_its_receipt_is_looked_for(tmp_path: Path, executor: Executor) -> None:
+    plan, unreadable = sum_plan(tmp_path, 3), Unreadable(str(tmp_path / "receipts"))
+    run = Run(plan, unreadable, executor, finish=lambda r: None)
+    with pytest.raises(RunError, match=r"task square-0001: OSError: .*Input/output error") as caught:
+        run.result(60)
+    assert caught.value.__cause__ is not None and "in task square-0001" in caught.value.__cause__.__notes__
+
+
+def slow_writer(folder: str, index: int) -> dict[str, Any]:
+    (Path(folder) / f"begun-{index}").touch()
+    time.sleep(0.5)
+    (Path(folder) / f"done-{index}").touch()
+    return {}
+
+
+def test_no_thread_works_on_when_a_run_was_cancelled(tmp_path: Path) -> None:
+    stage = numbered_stage("slow", slow_writer, 9, arguments=(str(tmp_path),))
+    run = Run(Plan((stage,), 1 << 30, 2), ledger(tmp_path), LocalExecutor("threads", 2), finish=lambda r: None)
+    while not list(tmp_path.glob("begun-*")):
+        time.sleep(0.01)
+    run.cancel()
+    there = sorted(path.name for path in tmp_path.glob("*-*"))
+    assert len([name for name in there if name.startswith("begun")]) == len(there) / 2, there
+    time.sleep(0.7)
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == there
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/full/dask"), r"the disk is full \(/full/dask\); free some"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), r"BlockingIOError.*unavailable; run the"),
+        (MemoryError(), "allow more memory or fewer workers"),
+        (OSError("nobody there"), "main guard|__main__"),
+    ],
+)
+def test_workers_that_do_not_start(cause: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is short is named; a script without a main guard is thought of where nothing is."""
+
+    def fail_to_start(**_: Any) -> None:
+        raise RuntimeError("Nanny failed to start.") from cause
+
+    monkeypatch.setattr("citymesh_dask.engine.cluster.LocalCluster", fail_to_start)
+    with pytest.raises(RunError, match=said) as caught:
+        local_cluster(n_workers=1, worker_bytes=1 << 30)
+    assert ("__main__" in str(caught.value)) == (str(cause) == "nobody there")

@@ -56,7 +56,7 @@ def build(
     ledger = ReceiptFolder(str(scratch / "receipts"))
 
     def finish(run: Run[None]) -> None:
-        seal_store(job, {r.key: r for r in ledger.all()}, inputs=[], fingerprint="test")
+        seal_store(job, {r.key: r for r in ledger.all()}, inputs=[])
 
     Run(plan, ledger, LocalExecutor(scheduler, 2), finish=finish).result(600)
     return job

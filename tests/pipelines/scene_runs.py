@@ -113,7 +113,7 @@ def mesh_again(scene: Scene, tiler: Tiler, out: Path) -> Path:
     ledger = ReceiptFolder(str(receipts))
 
     def finish(run: Run[None]) -> None:
-        seal_store(job, {r.key: r for r in ledger.all()}, inputs=[], fingerprint="test")
+        seal_store(job, {r.key: r for r in ledger.all()}, inputs=[])
 
     plan = plan_city(job, save_job(job), Resources(1 << 32, 2))
     Run(plan, ledger, LocalExecutor("synchronous", 2), finish=finish).result(600)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from citymesh_dask.engine.machine import Resources
+from citymesh_dask.engine.machine import Resources, least_ulimit, resources_of, share_resources
+from citymesh_dask.engine.memory import RESERVED_BYTES
 from citymesh_dask.errors import PlanError
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city import compiling, rehearsal
@@ -22,6 +23,7 @@ from citymesh_dask.pipelines.city.planning.choice import (
     Choice,
     Sizes,
     choose,
+    demand_of,
     misfit,
     needed_bytes,
     smallest_memory,
@@ -29,8 +31,10 @@ from citymesh_dask.pipelines.city.planning.choice import (
     with_tasks,
 )
 from citymesh_dask.pipelines.city.planning.costs import job_costs, projected_tile
+from citymesh_dask.pipelines.city.planning.description import run_notes
+from citymesh_dask.pipelines.city.planning.in_memory import choose_in_memory, held_bytes, needed_in_memory
 from citymesh_dask.pipelines.city.planning.limits import check_room, disk_needs
-from citymesh_dask.pipelines.city.planning.projections import tile_bytes
+from citymesh_dask.pipelines.city.planning.projections import ENDING_BYTES, tile_bytes
 from citymesh_dask.pipelines.city.planning.work import result_bytes, scratch_bytes, wall_seconds
 from tests.hostile import write_town
 
@@ -118,6 +122,71 @@ def test_a_tile_size_that_was_asked_for_is_kept_or_refused_with_the_largest_that
         assert match
         found = chosen(survey, tmp_path, some, **FINE, tile_size=float(match[1]))
         assert found.job.options.tile_size == float(match[1])
+
+
+@pytest.mark.parametrize("ulimit", ["-v", "-d"])
+@pytest.mark.parametrize("scheduler", ["processes", "synchronous"])
+def test_a_limit_of_the_process_is_named_with_the_least_that_fits(
+    ulimit: str, scheduler: str, survey: Survey, tmp_path: Path
+) -> None:
+    def under(kilobytes: int, allowed: float = 4e9) -> list[Resources]:
+        room = RESERVED_BYTES + 1024 * (kilobytes - least_ulimit(ulimit, RESERVED_BYTES))
+        return [Resources(int(allowed), 1, scheduler, max(room, 0), ulimit=ulimit)]
+
+    with pytest.raises(PlanError, match=rf"ulimit {ulimit} leaves it (0|81) MB") as caught:
+        chosen(survey, tmp_path, under(100_000))
+    assert "--memory-limit" not in str(caught.value)
+    least = int(str(caught.value).rpartition(f"ulimit {ulimit} ")[2].rstrip("'"))
+    assert chosen(survey, tmp_path, under(least)).resources.process_bytes
+    with pytest.raises(PlanError, match=f"raise it with 'ulimit {ulimit} {least}'"):
+        chosen(survey, tmp_path, under(least - 1))
+    with pytest.raises(PlanError, match=rf"ulimit {ulimit} {least}', and give --memory-limit \d+MB"):
+        chosen(survey, tmp_path, under(least - 1, allowed=1e8))
+    with pytest.raises(PlanError, match=r"the 100 MB allowed.*give --memory-limit \d+MB$"):
+        chosen(survey, tmp_path, under(least, allowed=1e8))
+
+
+def test_the_workers_of_a_cluster_are_refused_by_what_each_thread_has(survey: Survey, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="400 MB for each of their threads") as caught:
+        chosen(survey, tmp_path, [share_resources([(2, 800_000_000), (1, 0)])], **FINE, tile_size=200.0)
+    message = str(caught.value)
+    assert "--workers" not in message and "allowed" not in message
+    named = re.search(r"--nthreads 1 --memory-limit (\d+)MB", message)
+    edge = re.search(r"at most --tile-size (\d+)", message)
+    assert named and edge is None, "the least task does not fit either"
+    needed = int(named[1]) * 10**6
+    assert chosen(survey, tmp_path, [share_resources([(1, needed)] * 3)], **FINE, tile_size=200.0).resources.foreign
+    with pytest.raises(PlanError):
+        chosen(survey, tmp_path, [share_resources([(1, needed - 10**6)] * 3)], **FINE, tile_size=200.0)
+    with pytest.raises(PlanError) as caught:
+        chosen(survey, tmp_path, [share_resources([(1, 500_000_000)])], **FINE, tile_size=400.0)
+    edge = re.search(r"at most --tile-size (\d+)", str(caught.value))
+    assert edge
+    assert chosen(survey, tmp_path, [share_resources([(1, 500_000_000)])], **FINE, tile_size=float(edge[1]))
+
+
+def test_a_run_in_memory_keeps_to_the_limits_of_a_process(survey: Survey, tmp_path: Path) -> None:
+    job = chosen(survey, tmp_path, candidates(8e9), **FINE).job
+    (needed,) = needed_in_memory(job, [Resources(0, 1)])
+    demand = demand_of(job)
+    assert needed == held_bytes(job) + RESERVED_BYTES + max(demand.task_bytes, ENDING_BYTES) + 10240 * demand.n_tasks
+    assert choose_in_memory(job, [Resources(needed, 1)]).scheduler == "threads"
+    assert choose_in_memory(job, [Resources(8 << 30, 1, process_bytes=needed, ulimit="-v")])
+    with pytest.raises(PlanError, match=r"use_disk_store.*give --memory-limit"):
+        choose_in_memory(job, [Resources(needed - 1, 1)])
+    with pytest.raises(PlanError, match=rf"use_disk_store.*or raise it with 'ulimit -v {least_ulimit('-v', needed)}'"):
+        choose_in_memory(job, [Resources(8 << 30, 1, process_bytes=needed - 1, ulimit="-v")])
+
+
+def test_workers_that_hold_more_than_their_reserve_are_noted(survey: Survey, tmp_path: Path) -> None:
+    found = chosen(survey, tmp_path, [replace(candidates(4e9)[0], notes=("slow",))])
+    plan = plan_city(found.job, "job", found.resources)
+    assert run_notes(plan, [0, RESERVED_BYTES, 2 * RESERVED_BYTES]) == ["slow"]
+    (_, note) = run_notes(plan, [2 * RESERVED_BYTES])
+    assert "hold at least 671 MB" in note and "336 MB reserved" in note
+    assert resources_of(plan) == found.resources
+    foreign = chosen(survey, tmp_path, [share_resources([(1, 4 << 30)])])
+    assert resources_of(plan_city(foreign.job, "job", foreign.resources)) == foreign.resources
 
 
 def test_a_run_that_goes_on_keeps_its_job(survey: Survey, tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
-import subprocess
-import sys
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 import citymesh_dask as cm
@@ -18,7 +18,7 @@ from citymesh_dask import cli
 from citymesh_dask.errors import OptionError, OutputError, PlanError, RunError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city import job as jobs
-from citymesh_dask.pipelines.city import resume
+from citymesh_dask.pipelines.city import places
 from citymesh_dask.pipelines.city.planning import in_memory
 from citymesh_dask.pipelines.city.tiles import meshes
 from citymesh_dask.store.memory_scratch import MemoryScratch
@@ -51,7 +51,7 @@ def test_the_result_is_that_of_a_run_through_the_disk(solid: bool, town: Path, h
     assert result.attributes["certificate"] == through.attributes["certificate"]
     assert result.attributes["fingerprint"] == through.attributes["fingerprint"]
     assert check_store("memory.zarr").ok
-    assert not list((here / "memory.zarr").rglob("running.json"))
+    assert not list(here.rglob(".*"))
     assert run.report.stages and not run.report.warnings
 
 
@@ -65,8 +65,15 @@ def test_nothing_but_the_store_is_written(town: Path, here: Path, monkeypatch: p
 
     monkeypatch.setattr(meshes, "write_tile", look)
     build(town, "out.zarr", use_disk_store=False, scheduler="synchronous").result()
-    assert seen == {".out.zarr.memory.partial"}
+    assert seen == {".out.zarr.lock", ".out.zarr.memory.partial"}
     assert sorted(path.name for path in here.iterdir()) == ["out.report.html", "out.zarr"]
+
+
+def test_what_a_killed_run_in_memory_left_is_swept_by_the_next_one(town: Path, here: Path) -> None:
+    left = here / ".out.zarr.memory.partial"
+    (left / "faces").mkdir(parents=True)
+    build(town, "out.zarr", scheduler="synchronous").result()
+    assert not left.exists()
 
 
 def test_everything_is_let_go_after_the_run(town: Path) -> None:
@@ -77,15 +84,31 @@ def test_everything_is_let_go_after_the_run(town: Path) -> None:
 
 
 def test_a_run_that_fails_leaves_no_result_and_lets_everything_go(
-    town: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+    town: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a failure for the test")
 
+    sent: list[signal.Signals] = []
+
+    def interrupt(*_: object, **__: object) -> None:
+        if not sent:  # the second one would end this process at once
+            sent.append(signal.SIGINT)
+            os.kill(os.getpid(), sent[0])
+            time.sleep(0.5)
+        raise ZeroDivisionError("nothing comes after it")
+
     with monkeypatch.context() as patched:
         patched.setattr(meshes, "extrude_tile", fail)
-        with pytest.raises(RunError, match=r"mesh_tile-.*a failure for the test"):
+        with pytest.raises(RunError, match=r"mesh_tile-.*a failure for the test.* to begin anew.* nothing is kept"):
             build(town, "out.zarr", use_disk_store=False).result()
+        words = ["build", "--footprints", f"{town}/town.gpkg", "--points", f"{town}/town.laz", "--out", "out.zarr"]
+        assert cli.main([*words, "--no-use-disk-store", "--quiet"]) == 1
+        assert "to begin anew" in capsys.readouterr().err
+        patched.setattr(meshes, "extrude_tile", interrupt)
+        assert cli.main([*words, "--no-use-disk-store", "--quiet", "--workers", "1"]) == 130
+        said = capsys.readouterr().err
+        assert "interrupted; the same command begins anew" in said and "goes on" not in said
     assert results(here) == [] and not jobs._held
     assert build(town, "out.zarr", use_disk_store=False).result().n_faces
 
@@ -125,15 +148,11 @@ def test_settings_of_the_disk_are_refused(town: Path, here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
-def test_a_second_run_on_one_output_is_refused(town: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with monkeypatch.context() as patched:
-        patched.setattr(resume.psutil, "Process", lambda pid=other.pid, process=psutil.Process: process(pid))
-        (here / ".out.zarr.memory.partial").mkdir()
-        resume.claim(here / ".out.zarr.memory.partial")
-    with pytest.raises(OutputError, match=rf"another run works on it \(process {other.pid}\)"):
+def test_a_second_run_on_one_output_is_refused(town: Path, here: Path) -> None:
+    claimed = places.claim(here / "out.zarr")
+    with pytest.raises(OutputError, match=r"another run works on it \(process "):
         build(town, "out.zarr", use_disk_store=False)
-    other.communicate(b"\n")
+    claimed.release()
     assert build(town, "out.zarr", use_disk_store=False).result().n_faces
 
 

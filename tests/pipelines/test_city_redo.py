@@ -8,7 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import laspy
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -73,8 +75,8 @@ def build(city: Path, out: str = "out.zarr", **options: Any) -> cm.CityMesh:
 
 
 def start(city: Path, out: str, **settings: Any) -> Any:
-    files = {"footprints": city / "city.gpkg", "terrain": city / "ground.tif"}
-    return cm.build_city_mesh(out=city / out, **files, scheduler="synchronous", progress=False, **settings)
+    files = {"footprints": city / "city.gpkg", "terrain": city / "ground.tif", **settings}
+    return cm.build_city_mesh(out=city / out, scheduler="synchronous", progress=False, **files)
 
 
 redone: Counter[str] = Counter()
@@ -188,6 +190,59 @@ def test_another_size_of_triangles_keeps_what_was_read_and_cleaned(city: Path) -
     again = redo(city, max_mesh_size=8.0)
     assert not {"read_footprints", "fill_terrain", "link_parts", "group_parts", "clean_outlines"} & again.keys()
     assert again["mesh_tile"] == 12
+
+
+def write_cloud(path: Path, high: float, *, ground: float = 0.0) -> None:
+    """Write points of the ground on a slope of its own, and on the roofs of the houses."""
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(1000.5, 1320, 2.0), np.arange(2000.5, high, 2.0)))
+    roof = shapely.contains_xy(shapely.union_all(houses()), x, y)
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.scales, header.offsets = [0.001] * 3, [1000, 2000, 0]
+    header.add_crs(pyproj.CRS("EPSG:28992"))
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = x, y, np.where(roof, 15.0, ground + 0.01 * (x - 1000))
+    las.classification = np.where(roof, 6, 2).astype(np.uint8)
+    las.write(path)
+
+
+INPUTS = ("terrain", "points", "more", "surface", "building_heights")
+FRAME = {"bounds": (1000.0, 2000.0, 1320.0, 2150.0), "default_height": 5.0, "height_field": None}
+
+
+def given(city: Path, *names: str) -> dict[str, Any]:
+    """Return some of the inputs that there may be."""
+    files: dict[str, Any] = {name: city / f"{name}.tif" for name in names if name not in ("points", "more")}
+    points = [city / f"{name}.laz" for name in names if name in ("points", "more")]
+    return {"terrain": None, **files, "points": points}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("terrain", "points"), ("points",)),
+        (("points",), ("terrain", "points")),
+        (("terrain", "points"), ("points", "more")),
+        (("points", "more"), ("points",)),
+        (("points",), ("points", "more", "surface")),
+        (("terrain", "surface"), ("terrain", "building_heights")),
+        (("terrain", "surface", "building_heights"), ("terrain", "surface")),
+        (("terrain",), ("points",)),
+        (("points",), ("terrain",)),
+    ],
+    ids=lambda names: "-".join(names),
+)
+def test_inputs_that_come_and_go(before: tuple[str, ...], after: tuple[str, ...], city: Path) -> None:
+    """What is not given any more leaves no trace, and what is given now is not missed: the result is a fresh one."""
+    write_cloud(city / "points.laz", 2160)
+    write_cloud(city / "more.laz", 2100, ground=0.3)
+    shutil.copy(city / "ground.tif", city / "terrain.tif")
+    for name, height in (("surface", 30.0), ("building_heights", 11.0)):
+        write_raster(city / f"{name}.tif", np.full((210, 330), height, np.float32), Affine(1, 0, 995, 0, -1, 2205))
+    build(city, **FRAME, **given(city, *before))
+    mesh = build(city, overwrite=True, **FRAME, **given(city, *after))
+    sources = {"terrain": "terrain raster", "points": "points"}
+    assert mesh.attributes["terrain"]["source"] == next(sources[name] for name in INPUTS if name in after)
+    assert_equal(mesh, build(city, "fresh.zarr", **FRAME, **given(city, *after)))
 
 
 def test_from_one_finished_store_to_the_next_and_back(city: Path) -> None:

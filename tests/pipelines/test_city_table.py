@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from citymesh_dask.arguments import build_parser
+from citymesh_dask.config import SETTING_KEYS
 from citymesh_dask.engine.ledger import Receipt
 from citymesh_dask.options import CityOptions
 from citymesh_dask.pipelines.city.ending import table
@@ -15,6 +19,7 @@ from citymesh_dask.pipelines.city.ending.summary import command_line, late_notes
 from citymesh_dask.pipelines.city.inputs.survey import CityInputs, survey_city
 from citymesh_dask.pipelines.city.job import CityJob
 from citymesh_dask.pipelines.city.plan import city_job
+from citymesh_dask.settings import RunSettings
 from citymesh_dask.store import city_store
 from citymesh_dask.store.city_store import create_table, open_store, write_table_chunk
 from citymesh_dask.store.manifest import ReceiptFolder
@@ -98,6 +103,13 @@ def test_the_command_names_a_layer_only_where_all_files_have_it(tmp_path: Path) 
         options = CityOptions(default_height=9)
         survey = survey_city(CityInputs(footprints, terrain=tmp_path / "town.tif"), options)
         job = city_job(survey, options, out=tmp_path / "out.zarr", scratch=tmp_path / "scratch", fan_in=2)
-        commands.append(command_line(job))
+        settings = RunSettings(n_workers=3, temp_dir="/else where", log=True, use_disk_store=False, retries=0)
+        commands.append(command_line(job, settings, "tcp://10.0.0.1:8786"))
     assert "--layer town" in commands[0] and "--layer" not in commands[1]
     assert f"--footprints {tmp_path}/a.shp {tmp_path}/b.shp" in commands[1]
+    parser, _ = build_parser()
+    given = vars(parser.parse_args(shlex.split(commands[0])[1:]))
+    assert RunSettings(**{key: given[key] for key in SETTING_KEYS if key in given}) == dataclasses.replace(
+        settings, scheduler_address="tcp://10.0.0.1:8786"
+    )
+    assert given["default_height"] == 9 and given["out"] == str(tmp_path / "out.zarr")

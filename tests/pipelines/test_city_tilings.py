@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import shapely
 import zarr
 
 import citymesh_dask as cm
+from citymesh_dask.engine.machine import Machine
 from citymesh_dask.errors import CRSError, InputMissingError, OptionError, PlanError
 from citymesh_dask.formats.footprints import read_boxes, survey_footprints
 from citymesh_dask.options import CityOptions
@@ -203,12 +205,28 @@ def test_real_city_in_uneven_tiles(name: str, tmp_path: Path) -> None:
 
 
 def test_advice_follows_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 200 <= cm.calculate_optimal_tile_size(0.001) <= cm.calculate_optimal_tile_size() <= 1000
+    machine = Machine(4_000_000_000, 2)
+    for module in ("engine.machine", "pipelines.city.planning.advice"):
+        monkeypatch.setattr(f"citymesh_dask.{module}.survey_machine", lambda: machine)
+    most = cm.calculate_optimal_tile_size(1)
+    assert 200 <= cm.calculate_optimal_tile_size(0.212) < cm.calculate_optimal_tile_size(0.22) < most <= 1000
+    with pytest.raises(PlanError, match=r"400 MB for a run.* at least \d+ MB"):
+        cm.calculate_optimal_tile_size(0.1)
     for wrong in (0, -1, 1.01, math.nan):
         with pytest.raises(OptionError, match="above 0"):
             cm.calculate_optimal_tile_size(wrong)
     houses = footprint_file(tmp_path)
     assert not cm.should_use_tiling(houses)
+    machine = Machine(500_000_000, 2)
+    with pytest.raises(PlanError, match="300 MB for a run"):
+        cm.should_use_tiling(houses)
+    with monkeypatch.context() as patched:
+        costs = SimpleNamespace(total=400_000.0)
+        patched.setattr("citymesh_dask.pipelines.city.planning.advice.projected_costs", lambda *_: costs)
+        machine = Machine(800_000_000, 2)
+        assert cm.should_use_tiling(houses), "one tile of so many triangles would not fit"
+        machine = Machine(4_000_000_000, 2)
+        assert not cm.should_use_tiling(houses)
     assert cm.should_use_tiling([houses], tile_size=1000.0)
     assert not cm.should_use_tiling(str(houses), tile_size=2000.0)
     with pytest.raises(OptionError):

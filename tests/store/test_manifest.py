@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import json
+import operator
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 
 from citymesh_dask.engine.graph import perform
 from citymesh_dask.engine.ledger import Receipt
 from citymesh_dask.engine.plan import TaskCall
+from citymesh_dask.errors import RunError
 from citymesh_dask.store import trace
 from citymesh_dask.store.chunks import create_array, write_chunk
 from citymesh_dask.store.fingerprint import note_input
 from citymesh_dask.store.manifest import ReceiptFolder
 from citymesh_dask.store.scratch import Scratch
-from citymesh_dask.store.trace import Question, digest_of, note_value, pack_integers, unpack_integers
+from citymesh_dask.store.trace import Question, digest_of, named, note_value, pack_integers, unpack_integers
 from citymesh_dask.store.watched import look_up, watched
 
 
@@ -40,8 +45,6 @@ def _tens(scratch: Scratch, first: int) -> Iterator[np.ndarray]:
 
 is_long: Question[Scratch, Any, bool] = Question(_is_long, _scratch, digest_of)
 tens: Question[Scratch, Any, Iterator[np.ndarray]] = Question(_tens, _scratch, digest_of)
-# A question is found again by the name of its function.
-is_long._function.__qualname__, tens._function.__qualname__ = "is_long", "tens"
 
 
 def take_rows(folder: str, start: int, stop: int) -> dict[str, Any]:
@@ -84,6 +87,7 @@ def is_done(folder: Path, function: Any, *arguments: Any) -> bool:
     """Whether a task is not done again by another run; it is otherwise."""
     call = TaskCall(function.__name__, function, (str(folder), *arguments))
     ledger = ReceiptFolder(str(folder / "receipts"), f"run-{next(runs)}")
+    ledger.begin()
     found = ledger.find(call) is not None
     perform(ledger, call, ())
     return found
@@ -187,7 +191,9 @@ def test_reused_is_what_another_run_did(tmp_path: Path) -> None:
     write_source(tmp_path, np.arange(40))
     call = TaskCall("take_rows", take_rows, (str(tmp_path), 0, 10))
     first, second = (ReceiptFolder(str(tmp_path / "receipts"), run) for run in ("first", "second"))
+    first.begin()
     assert not perform(first, call, ()).reused and not first.all()[0].reused
+    second.begin()
     found = perform(second, call, ())
     assert found.reused and second.all() == [found]
     assert isinstance(found, Receipt)
@@ -199,7 +205,58 @@ def test_a_task_that_fails_leaves_no_old_receipt(tmp_path: Path) -> None:
     (tmp_path / "source.arrays").unlink()
     with pytest.raises(Exception, match="source"):
         is_done(tmp_path, take_rows, 0, 10)
-    assert not list((tmp_path / "receipts").iterdir())
+    assert not list((tmp_path / "receipts").glob("*.json"))
+
+
+def late(folder: str, act: Any) -> dict[str, Any]:
+    """Let something happen elsewhere, then write."""
+    contextvars.Context().run(act)
+    Scratch(Path(folder)).write("late", {"a": np.ones(3)})
+    return {}
+
+
+@pytest.mark.parametrize("kind", ["another run", "removed"])
+def test_what_a_task_of_a_run_that_is_over_still_does_comes_to_nothing(kind: str, tmp_path: Path) -> None:
+    """Nobody can stop a task that runs on a cluster of others; by then the folder may be another run's."""
+    folder = tmp_path / "scratch"
+    old, new = (ReceiptFolder(str(folder / "receipts"), name) for name in ("old", "new"))
+    old.begin()
+
+    def meanwhile() -> None:
+        if kind == "removed":
+            shutil.rmtree(folder)
+            return
+        new.begin()
+        perform(new, TaskCall("late", late, (str(folder), lambda: None)), ())
+
+    with pytest.raises(RunError, match="removed, or another run has begun there") as caught:
+        perform(old, TaskCall("late", late, (str(folder), meanwhile)), ())
+    assert "in task late" in caught.value.__notes__
+    with pytest.raises(RunError, match="another run has begun there"):
+        perform(old, TaskCall("other", late, (str(folder), pytest.fail)), ())
+    if kind == "removed":
+        assert not folder.exists()
+    else:
+        assert [receipt.key for receipt in new.all()] == ["late"] and not new.all()[0].reused
+        assert sorted(path.name for path in folder.rglob("*")) == ["late.arrays", "late.json", "receipts", "run-new"]
+
+
+def test_receipts_name_nothing_but_what_is_made_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receipt may have come with a store from anywhere."""
+    (tmp_path / "harm.py").write_text("raise SystemExit('loaded')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("harm:run", "os:system", "citymesh_dask.pipelines.city.resume:discard", "citymesh_dask.no:thing", ""):
+        with pytest.raises(LookupError):
+            trace.by_name(name)
+    write_source(tmp_path, np.arange(40))
+    assert not is_done(tmp_path, ask)
+    receipt = tmp_path / "receipts" / "ask.json"
+    kept = json.loads(receipt.read_bytes())
+    del kept["check"]
+    kept["trace"] |= {"values": {"x": "y"}, "values_of": "harm:run"}
+    text = json.dumps(kept, separators=(",", ":")).encode()
+    receipt.write_bytes(text[:-1] + f',"check":"{google_crc32c.value(text):08x}"}}'.encode())
+    assert not is_done(tmp_path, ask)
 
 
 # ---- stand-ins -----------------------------------------------------------------------------------
@@ -230,15 +287,74 @@ def test_a_stand_in_tells_what_is_looked_at() -> None:
     seen = watched(WHOLE, told.__setitem__, silent=frozenset(["place"]))
     assert isinstance(seen, Whole) and seen.place == "here" and not told
     assert seen.parts[-1].name == "b" and seen.first.size == 3
-    assert told == {"parts.1.name": "b", "first.size": 3, "parts.#": 2}, (
+    kinds = {"parts.@": "tuple", "parts.1.@": "Part", "first.@": "Part"}
+    assert told == {"parts.1.name": "b", "first.size": 3, "parts.#": 2} | kinds, (
         "which is the last depends on how many there are"
     )
     assert seen.total == 3 and len(seen.parts) == 2 and [part.size for part in seen.parts] == [1, 2]
     assert {path: look_up(WHOLE, path) for path in told} == told
-    assert told.keys() == {"parts.1.name", "first.size", "total", "parts.#", "parts.0.size", "parts.1.size"}
+    names = {"parts.1.name", "first.size", "total", "parts.#", "parts.0.size", "parts.1.size"}
+    assert told.keys() == names | {"first.@", "parts.@", "parts.0.@", "parts.1.@"}
     for wrong in ("parts.2.size", "nothing", "first.size.more"):
         with pytest.raises(LookupError):
             look_up(WHOLE, wrong)
+
+
+@dataclass(frozen=True)
+class Other:
+    size: int
+
+
+@dataclass(frozen=True)
+class Loose:
+    """Whatever a field of a job may hold."""
+
+    one: Any
+
+
+LOOKS: dict[str, Callable[[Any], Any]] = {
+    "is None": lambda one: one is None,
+    "truth": bool,
+    "kind": lambda one: tuple if isinstance(one, tuple) else type(one).__name__,
+    "is a": lambda one: isinstance(one, Part),
+    "length": lambda one: len(one) if isinstance(one, tuple) else -1,
+    "first": lambda one: one[:1] if isinstance(one, tuple) else (),
+    "last": lambda one: one[-1].size if isinstance(one, tuple) and one else None,
+    "third": lambda one: one[2].size if isinstance(one, tuple) and len(one) > 2 else None,
+    "has": lambda one: Part(2, "b") in one if isinstance(one, tuple) else None,
+    "equal": lambda one: one == (Part(1, "a"), Part(2, "b")),
+    "other way": lambda one: (Part(1, "a"), Part(2, "b")) == one,
+    "count": lambda one: one.count(Part(1, "a")) if isinstance(one, tuple) else None,
+    "sum": lambda one: [part.size for part in (*one, *())] if isinstance(one, tuple) else None,
+    "joined": lambda one: [part.size for part in operator.add((), one)] if isinstance(one, tuple) else None,
+    "text": repr,
+}
+"""Ways to look at a value."""
+VALUES = (None, Part(1, "a"), Other(1), (), (Part(1, "a"),), (Part(2, "b"),), (Part(1, "a"), Part(2, "b")))
+VALUES += ((Part(1, "a"), Part(3, "b")), (Part(1, "a"), Part(2, "b"), Part(2, "b")), (Other(1),), 0, 1, "", "x")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_whoever_sees_something_else_has_been_told_something_else(look: str) -> None:
+    """Of any two values, whatever is done to look at them: if it gives another answer, what was told does not hold."""
+
+    def seen(value: Any) -> tuple[Any, dict[str, Any]]:
+        told: dict[str, Any] = {}
+        return LOOKS[look](watched(Loose(value), told.__setitem__).one), told
+
+    for before in VALUES:
+        answer, told = seen(before)
+        for after in VALUES:
+            if seen(after)[0] == answer:
+                continue
+            assert not all(still(after, path, value) for path, value in told.items()), (look, before, after, told)
+
+
+def still(value: Any, path: str, told: Any) -> bool:
+    try:
+        return digest_of(look_up(Loose(value), path)) == digest_of(told)
+    except LookupError:
+        return False
 
 
 def test_a_stand_in_is_pickled_as_that_for_which_it_stands() -> None:
@@ -295,6 +411,7 @@ def test_what_a_receipt_costs(tmp_path: Path) -> None:
     assert seconds < 0.05, f"{seconds * 1e3:.1f} ms"
 
 
+@named
 def same(folder: Path, path: str) -> str:
     del folder, path
     return "x"

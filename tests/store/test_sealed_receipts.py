@@ -24,6 +24,7 @@ def test_nothing_is_done_again_after_sealing(tmp_path: Path) -> None:
     def times() -> int:
         return len((tmp_path / "times").read_text())
 
+    ledger.begin()
     perform(ledger, call, ())
     (tmp_path / "one.arrays").unlink()
     assert ledger.find(call) is None, "what it wrote is gone"
@@ -31,6 +32,7 @@ def test_nothing_is_done_again_after_sealing(tmp_path: Path) -> None:
     assert perform(ledger, call, ()).facts == {"index": 0}
     assert times() == 1
     other = ReceiptFolder(str(tmp_path / "receipts"), "b")
+    other.begin()
     assert perform(other, call, ()).facts == {"index": 0}
     assert times() == 2, "the seal is that of another run"
     assert [receipt.key for receipt in other.all()] == ["one-0000"]

@@ -1,12 +1,13 @@
-"""The beginning of a city run: is it done already, was it begun before, where does it work?"""
+"""The beginning of a city run: is it done already, was it begun before, where does it work?
+
+Whoever asks holds the claim of the output (see `places`), or writes nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -14,34 +15,34 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ...errors import CityMeshError, OutputError, RunError, StoreError
+from ...errors import CityMeshError, OutputError, StoreError
 from ...settings import RunSettings
-from ...store.chunks import write_json
+from ...store.chunks import write_whole
 from ...store.city_store import open_store
+from ...store.scratch import Scratch
 from .ending.finish import result_versions
 from .inputs.survey import PathLike
-from .job import CityJob, job_file, load_job, partial_store, plain_job, save_job
+from .job import CityJob, job_file, load_job, partial_path, partial_store, plain_job, save_job
+from .places import claim, make_folder, not_writable
 from .plan import city_job
 from .planning.choice import LADDER, Sizes
 from .request import Request
 from .resume import (
-    CLAIM,
-    claim,
+    BEGUN,
+    MARK,
     clear_folder,
+    discard,
     former_store,
-    is_claimed,
     kept_folder,
     old_name,
+    read_mark,
     refuse_memory,
     refuse_other_software,
-    refuse_second_run,
+    refuse_other_users,
     sweep,
     take_over,
-    unclaim,
+    write_mark,
 )
-
-_SCRATCH_MARK = "citymesh-scratch.json"
-_ELSEWHERE = "choose another place"
 
 
 class Origin(Enum):
@@ -89,22 +90,38 @@ def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and path != Path.cwd() and not any(path.iterdir())
 
 
-def remove_leftovers(out: Path, fingerprint: str, temp_dir: PathLike | None, *, report: Path) -> None:
-    """Remove the scratch folder of a run that gave the store its name and was killed before it cleaned up.
+def remove_leftovers(request: Request, scratch: Path | None, *, report: Path) -> None:
+    """Remove what a run has left that gave the store its name and was killed before it cleaned up.
 
-    What it had written of the file ``report`` goes, too.
+    Parameters
+    ----------
+    request : Request
+        What the store was made for.
+    scratch : Path or None
+        Its scratch folder; None where that is to stay.
+    report : Path
+        The file of which halves may be left.
     """
-    scratch = scratch_folder(out, temp_dir)
-    mark = _read_mark(scratch)
-    if mark.get("fingerprint") != fingerprint or mark.get("out") != str(out):
-        return
-    with contextlib.suppress(OutputError, OSError):  # somebody works there, or it is not ours
-        claim(scratch)
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old_name(out), ignore_errors=True)
-        for half in report.parent.glob(f"{glob.escape(report.name)}.*.partial"):
-            half.unlink(missing_ok=True)
-        unclaim(scratch)
+    with contextlib.suppress(OSError):  # somebody works there, or nothing can be written
+        claimed = claim(request.out)
+        try:
+            if scratch is not None and _has_served(scratch, request):
+                discard(scratch)
+            shutil.rmtree(old_name(request.out), ignore_errors=True)
+            shutil.rmtree(partial_path(request.out, in_memory=True), ignore_errors=True)
+            for half in report.parent.glob(f"{glob.escape(report.name)}.*.partial"):
+                half.unlink(missing_ok=True)
+        finally:
+            claimed.release()
+
+
+def _has_served(scratch: Path, request: Request) -> bool:
+    """Whether a scratch folder is that of the store that was asked for, or what is left of it."""
+    mark = read_mark(scratch)
+    if not mark or _is_of_another_output(scratch, mark, request.out):
+        return False
+    job = _kept_job(scratch)
+    return job.fingerprint == request.fingerprint if job else not job_file(scratch).exists()
 
 
 def choose_job(request: Request, settings: RunSettings, sizes: Sizes = LADDER[0]) -> tuple[CityJob, Origin]:
@@ -128,34 +145,64 @@ def choose_job(request: Request, settings: RunSettings, sizes: Sizes = LADDER[0]
     scratch = scratch_folder(request.out, settings.temp_dir)
     if not settings.allow_tmpfs:
         refuse_memory(scratch)
-    mark = _read_mark(scratch)
-    if not mark and _in_the_way(scratch):
-        found = "it is in the way of the scratch folder"
-        raise OutputError(str(scratch), found, "a free name", "move it, or choose another place with --temp-dir")
 
     def job(sizes: Sizes) -> CityJob:
         fan_in = settings.batch_size
-        return city_job(request.survey, request.options, out=request.out, scratch=scratch, fan_in=fan_in, sizes=sizes)
+        made = city_job(request.survey, request.options, out=request.out, scratch=scratch, fan_in=fan_in, sizes=sizes)
+        return replace(made, fingerprint=request.fingerprint)
 
-    origin, former = (Origin.NOTHING, None) if settings.restart else _former(scratch, mark, request)
+    origin, former = _readable(scratch, request, restart=settings.restart)
     if former is None:
         return job(sizes), Origin.NOTHING
-    if origin == Origin.SAME:
-        return replace(former, fan_in=min(settings.batch_size, sizes.fan_in)), origin
+    if origin == Origin.SAME:  # the folder may have been moved
+        here = replace(former, scratch=Scratch(scratch), out=str(request.out))
+        return replace(here, fan_in=min(settings.batch_size, sizes.fan_in)), origin
     if sizes != LADDER[0]:  # pieces of the former run do not fit any more
         return job(sizes), origin
     chosen = job(_sizes_of(former))
     return (replace(chosen, tiling=former.tiling) if _same_tiles(former, chosen) else chosen), origin
 
 
+def _readable(scratch: Path, request: Request, *, restart: bool) -> tuple[Origin, CityJob | None]:
+    """Return what a run can go on from; refuse what cannot be read, for that may be hours of work."""
+    try:
+        refuse_other_users(scratch, believed=not restart)
+        mark = read_mark(scratch)
+        _refuse_strangers(scratch, mark, request.out)
+        return (Origin.NOTHING, None) if restart else _former(scratch, mark, request)
+    except CityMeshError:
+        raise
+    except OSError as error:
+        found = f"what an earlier run left there cannot be read ({error.strerror or error})"
+        advice = "look after the disk, or pass --restart to begin anew"
+        raise OutputError(str(scratch), found, "a folder that can be read", advice) from error
+
+
+def _refuse_strangers(scratch: Path, mark: dict[str, Any], out: Path) -> None:
+    """Raise where something else stands where a scratch folder should be."""
+    found = ""
+    if not mark and _in_the_way(scratch):
+        found = "it is in the way of the scratch folder"
+    elif mark and _is_of_another_output(scratch, mark, out):
+        found = f"it is the scratch folder of another output, {mark['out']}"
+    if found:
+        raise OutputError(str(scratch), found, "a free name", "move it, or choose another place with --temp-dir")
+
+
+def _is_of_another_output(scratch: Path, mark: dict[str, Any], out: Path) -> bool:
+    """Whether a scratch folder is of another output: beside one it is of that, even where both have been moved."""
+    return scratch.parent != out.parent and mark["out"] != _true_path(out)
+
+
 def _former(scratch: Path, mark: dict[str, Any], request: Request) -> tuple[Origin, CityJob | None]:
     """Return what a run can go on from: its scratch folder, or what the store that it replaces has kept."""
-    if mark.get("out") == str(request.out):
-        refuse_second_run(scratch)
+    if mark and job_file(scratch).exists():
         refuse_other_software(scratch, mark["software"], result_versions())
-        return Origin.SAME if mark["fingerprint"] == request.fingerprint else Origin.CHANGED, _kept_job(scratch)
+        former = _kept_job(scratch)
+        same = former is not None and former.fingerprint == request.fingerprint
+        return Origin.SAME if same else Origin.CHANGED, former
     kept = kept_folder(former_store(request.out))
-    if mark or _read_mark(kept).get("software") != result_versions():
+    if read_mark(kept).get("software") != result_versions():
         return Origin.NOTHING, None
     return Origin.STORE, _kept_job(kept)
 
@@ -186,69 +233,78 @@ def _same_tiles(former: CityJob, job: CityJob) -> bool:
     return former.domain == job.domain and all(same)
 
 
-def begin_job(job: CityJob, fingerprint: str, *, resumed: Origin) -> None:
-    """Claim the scratch folder and prepare it.
+def begin_job(job: CityJob, *, resumed: Origin) -> None:
+    """Prepare scratch folder and unfinished store of a run whose output is claimed.
 
     Raises
     ------
     OutputError
-        If scratch folder or output cannot be written, or another run works there.
+        If scratch folder or output cannot be written.
     """
-    scratch, partial, out = job.scratch.root, partial_store(job), Path(job.out)
+    scratch, out = job.scratch.root, Path(job.out)
     anew = resumed in (Origin.NOTHING, Origin.STORE)
     flag = "--out" if scratch.parent == out.parent else "--temp-dir"
-    refuse_second_run(scratch)
-    _make_folder(partial, out, "--out")
     try:
-        _make_folder(scratch, scratch, flag, mode=0o700)
-        claim(scratch)
-        _fill_scratch(job, fingerprint, resumed)
-        if resumed != Origin.SAME:
-            shutil.rmtree(partial, ignore_errors=True)
-        _make_folder(partial, out, "--out")
-    except (OSError, CityMeshError) as error:
-        if is_claimed(scratch):
-            _give_up(job, everything=anew)
-        raise error if isinstance(error, CityMeshError) else _not_writable(scratch, error, flag) from error
+        make_folder(scratch, scratch, flag, mode=0o700)
+        _fill_scratch(job, anew=anew, store=former_store(out) if resumed == Origin.STORE else None)
+        _begin_partial(job)
+    except BaseException as error:
+        if anew:
+            discard(scratch)
+            shutil.rmtree(partial_store(job), ignore_errors=True)
+        if isinstance(error, CityMeshError) or not isinstance(error, OSError):
+            raise
+        raise not_writable(scratch, error, flag) from error
 
 
-def _fill_scratch(job: CityJob, fingerprint: str, origin: Origin) -> None:
-    scratch, out = job.scratch.root, Path(job.out)
+def _fill_scratch(job: CityJob, *, anew: bool, store: Path | None) -> None:
+    """Bring a scratch folder to where tasks can begin: marked first, its job last.
+
+    Parameters
+    ----------
+    job : CityJob
+        The run.
+    anew : bool
+        Whether nothing of what is there counts.
+    store : Path or None
+        What the store that is to be replaced has kept is taken over.
+    """
+    scratch = job.scratch.root
     scratch.chmod(0o700)
-    if origin in (Origin.NOTHING, Origin.STORE):
+    name = read_mark(scratch).get("name")
+    if anew:
         clear_folder(scratch)
-    if origin == Origin.STORE:
-        take_over(former_store(out), scratch)
+        name = None
+    write_mark(scratch, {"out": _true_path(Path(job.out)), "software": result_versions(), "name": name})
+    if store is not None:
+        take_over(store, scratch)
     sweep(scratch)
     save_job(job)
-    write_json(scratch / _SCRATCH_MARK, _mark(out, fingerprint))
 
 
-def _give_up(job: CityJob, *, everything: bool) -> None:
-    """Leave the scratch folder; with ``everything`` leave nothing there."""
-    if everything:
-        shutil.rmtree(job.scratch.root, ignore_errors=True)
-        shutil.rmtree(partial_store(job), ignore_errors=True)
-    unclaim(job.scratch.root)
+def _begin_partial(job: CityJob) -> None:
+    """Make the unfinished store, anew unless it was begun for this very job in this very scratch folder."""
+    partial = partial_store(job)
+    owner = f"{read_mark(job.scratch.root)['name']} {job.fingerprint}".encode()
+    begun = partial / BEGUN
+    if not begun.is_file() or begun.read_bytes() != owner:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(partial_path(Path(job.out), in_memory=True), ignore_errors=True)  # of a run that was killed
+    make_folder(partial, Path(job.out), "--out")
+    write_whole(begun, owner)
 
 
 def begin_store(job: CityJob) -> None:
-    """Claim the unfinished store of a run that has no scratch folder, and make it anew.
+    """Make the unfinished store of a run that has no scratch folder, anew.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or another run works there.
+        If it cannot be written.
     """
     partial = partial_store(job)
-    refuse_second_run(partial)
     shutil.rmtree(partial, ignore_errors=True)
-    _make_folder(partial, Path(job.out), "--out")
-    try:
-        claim(partial)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise _not_writable(partial, error, "--out") from error
+    make_folder(partial, Path(job.out), "--out")
 
 
 def scratch_folder(out: Path, temp_dir: PathLike | None) -> Path:
@@ -266,54 +322,34 @@ def scratch_folder(out: Path, temp_dir: PathLike | None) -> Path:
         found = "it is no folder" if os.path.lexists(folder) else "no such folder"
         raise OutputError(f"option temp_dir: {folder}", found, "a folder for intermediate data", "make it first")
     # stores of the same name in different folders may share one place for scratch folders
-    digest = hashlib.blake2b(str(out).encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    digest = hashlib.blake2b(_true_path(out).encode(errors="surrogateescape"), digest_size=4).hexdigest()
     return folder / f"{out.name}-{digest}.scratch"
 
 
+def _true_path(out: Path) -> str:
+    """Return the path of an output by which it is known, however it was reached."""
+    return str(out.parent.resolve() / out.name)
+
+
 def _in_the_way(scratch: Path) -> bool:
-    if not os.path.lexists(scratch) or (scratch / _SCRATCH_MARK).exists():
+    if not os.path.lexists(scratch) or (scratch / MARK).exists():
         return False
-    return not scratch.is_dir() or any(path.name != CLAIM for path in scratch.iterdir())
-
-
-def _mark(out: Path, fingerprint: str) -> dict[str, Any]:
-    """Return what a scratch folder must say for its tasks to be of use."""
-    return {"fingerprint": fingerprint, "out": str(out), "software": result_versions()}
-
-
-def _read_mark(scratch: Path) -> dict[str, Any]:
-    """Return what a scratch folder says of itself; nothing where it cannot be understood."""
-    try:
-        found = json.loads((scratch / _SCRATCH_MARK).read_text(encoding="utf8"))
-        return dict(found) if {"fingerprint", "out", "software"} <= found.keys() else {}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    return not scratch.is_dir() or any(path.suffix != ".partial" for path in scratch.iterdir())
 
 
 def _kept_job(scratch: Path) -> CityJob | None:
-    """Return the job of a scratch folder; None where it cannot be read."""
+    """Return the job of a scratch folder; None where there is none, or one that cannot be understood.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read although it is there.
+    """
     try:
         return plain_job(load_job(str(job_file(scratch))))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, MemoryError):
+        raise
     except Exception:  # a pickle that is damaged or of another version raises anything
         return None
-
-
-def _make_folder(path: Path, where: Path, flag: str, *, mode: int = 0o777) -> None:
-    made = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
-    try:
-        path.mkdir(parents=True, mode=mode, exist_ok=True)
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        for folder in made:
-            if folder.is_dir():
-                folder.rmdir()
-        raise _not_writable(where, error, flag) from error
-
-
-def _not_writable(path: Path, error: OSError, flag: str) -> CityMeshError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = f"free some room and run this command again, or {_ELSEWHERE} with {flag}"
-        return RunError(str(path), "the disk is full", "room for the run", advice)
-    found = f"it cannot be made ({error.strerror or error})"
-    return OutputError(str(path), found, "a place that can be written", f"{_ELSEWHERE} with {flag}")

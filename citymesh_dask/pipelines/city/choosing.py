@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...engine.machine import Resources
+from ...errors import PlanError
 from ...settings import RunSettings
 from .begin import Origin, choose_job, scratch_folder
 from .in_memory import memory_job
 from .job import CityJob
-from .planning.choice import Choice, Sizes, all_jobs, choose, smallest_memory
+from .planning.choice import LADDER, Choice, Sizes, all_jobs, choose, smallest_memory
 from .planning.in_memory import choose_in_memory, needed_in_memory
 from .planning.limits import check_least_room, check_room
 from .recovery import forget_skipped
@@ -70,14 +71,35 @@ def _through_the_disk(request: Request, settings: RunSettings) -> Chooser:
     def make(sizes: Sizes) -> tuple[CityJob, Origin]:
         return choose_job(request, settings, sizes)
 
+    def fitting(candidates: Sequence[Resources]) -> Choice[Origin]:
+        try:
+            return choose(make, candidates)
+        except PlanError as error:
+            if make(LADDER[0])[1] is not Origin.SAME:
+                raise
+            raise _with_former_tiles(error, request, settings, candidates) from None
+
     return Chooser(
-        lambda candidates: choose(make, candidates),
+        fitting,
         lambda candidates: smallest_memory(all_jobs(make), candidates),
     )
 
 
+def _with_former_tiles(
+    error: PlanError, request: Request, settings: RunSettings, candidates: Sequence[Resources]
+) -> PlanError:
+    """Return the refusal of a run that goes on, with the tiles that it was begun with, and what else there is."""
+    advice = f"{error.advice}, or begin anew with smaller tiles: --restart"
+    try:
+        choose(lambda sizes: choose_job(request, replace(settings, restart=True), sizes), candidates)
+    except PlanError as anew:
+        advice = f"{error.advice} to go on, or begin anew with --restart: it needs {anew.expected}"
+    found = f"{error.found}, with the tiles that the run was begun with"
+    return PlanError(error.where, found, error.expected.replace("that would do", "that would do for them"), advice)
+
+
 def _in_memory(request: Request, settings: RunSettings) -> Chooser:
-    job = memory_job(request.survey, request.options, out=request.out, fan_in=settings.batch_size)
+    job = memory_job(request, fan_in=settings.batch_size)
     return Chooser(
         lambda candidates: Choice(job, Origin.NOTHING, choose_in_memory(job, candidates)),
         lambda candidates: min(needed_in_memory(job, candidates)),

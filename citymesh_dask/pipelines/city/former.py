@@ -19,7 +19,7 @@ from ...outlines import Int32, Int64
 from ...store.chunks import Array
 from ...store.city_store import CityStore, open_store
 from ...store.scratch import Scratch
-from ...store.trace import qualified_name
+from ...store.trace import named, qualified_name
 from ...tiles import MESH_UNITS
 from .ending.assembly import Numbering, read_numbering, tail_ids_of
 from .job import CityJob, job_file, load_job, plain_job
@@ -73,6 +73,7 @@ class Former:
         return np.concatenate([self.store.read("vertices", offset, offset + interior), tail])
 
 
+@named
 def restore_group(folder: Path, name: str) -> bool:
     """Write the mesh of a tile into a scratch folder again, from the store that the run is to replace.
 

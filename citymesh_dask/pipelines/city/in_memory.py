@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 from ...errors import OptionError
-from ...options import CityOptions
 from ...store.memory_scratch import MemoryScratch
 from .begin import begin_store
-from .inputs.survey import Survey
 from .job import CityJob, hold_job, job_file, partial_store, release_job
 from .plan import city_job
-from .resume import unclaim
+from .request import Request
 
 
 def refuse_disk_settings(**given: object) -> None:
@@ -30,10 +28,11 @@ def refuse_disk_settings(**given: object) -> None:
             raise OptionError(f"option {name}", found, expected, "leave one of the two out")
 
 
-def memory_job(survey: Survey, options: CityOptions, *, out: Path, fan_in: int) -> CityJob:
+def memory_job(request: Request, *, fan_in: int) -> CityJob:
     """Return the job of a run in memory; nothing is written yet."""
-    job = city_job(survey, options, out=out, scratch=out.parent, fan_in=fan_in)
-    return replace(job, scratch=MemoryScratch())
+    out = request.out
+    job = city_job(request.survey, request.options, out=out, scratch=out.parent, fan_in=fan_in)
+    return replace(job, scratch=MemoryScratch(), fingerprint=request.fingerprint)
 
 
 def begin_memory_job(job: CityJob) -> None:
@@ -42,20 +41,15 @@ def begin_memory_job(job: CityJob) -> None:
     Raises
     ------
     OutputError
-        If the place cannot be written, or another run works there.
+        If the place cannot be written.
     """
     begin_store(job)
     hold_job(job)
 
 
-def before_sealing(job: CityJob) -> None:
-    """Take the claim out of a store that is about to get its name."""
-    if isinstance(job.scratch, MemoryScratch):
-        unclaim(partial_store(job))
-
-
 def end_memory_job(job: CityJob) -> None:
-    """Let everything of a run go that has ended, well or not."""
+    """Let everything of a run go that has ended, well or not; an unfinished store is of no use."""
     if isinstance(job.scratch, MemoryScratch):
         release_job(str(job_file(job.scratch.root)))
         job.scratch.clear()
+        shutil.rmtree(partial_store(job), ignore_errors=True)

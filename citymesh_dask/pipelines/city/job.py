@@ -6,7 +6,6 @@ Tasks get the path of the job, not its content: a task carries a few hundred byt
 from __future__ import annotations
 
 import functools
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,15 +15,22 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import numpy as np
 
 from ...formats.crs import authority_code
+from ...formats.footprints import FootprintSource
+from ...formats.lidar import PointSource
+from ...formats.rasters import RasterSource
 from ...geometry.terrain.terrain import TerrainLattice
 from ...options import CityOptions
+from ...store.chunks import write_whole
 from ...store.memory_scratch import MemoryScratch
 from ...store.partial import describe_tiles
+from ...store.plain import from_json, to_json
 from ...store.scratch import Scratch
-from ...store.trace import Question, active_trace, digest_of, note_value, qualified_name
+from ...store.trace import Question, active_trace, digest_of, named, note_value, qualified_name
 from ...store.watched import look_up, watched
-from ...tiles import Box, Domain, Tiling
+from ...tiles import Box, Domain, SkippedTile, Tiling
 from .inputs.survey import Survey
+from .planning.density import Density
+from .planning.estimates import OutlineSample
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,6 +83,9 @@ class CityJob:
         Number of packs of footprint groups that are cleaned together.
     fan_in : int
         Most children of a node of the merging tree.
+    fingerprint : str
+        Of the inputs and options that were asked for. It stands in the job itself: there is no moment at which a
+        scratch folder holds the job of one request and the fingerprint of another.
     """
 
     scratch: Scratch
@@ -89,6 +98,7 @@ class CityJob:
     tiling: Tiling
     n_packs: int
     fan_in: int
+    fingerprint: str = ""
 
     @property
     def domain(self) -> Domain:
@@ -128,6 +138,13 @@ class CityJob:
         return _ranges_of_rows(self, start, stop)
 
 
+_KINDS: tuple[type, ...] = (
+    *(CityJob, Scratch, CityOptions, Survey, FootprintSource, PointSource, RasterSource, Domain, OutlineSample),
+    *(Density, FootprintRange, PointRange, TerrainLattice, Tiling, SkippedTile),
+)
+"""All that a job consists of."""
+
+
 def partial_store(job: CityJob) -> Path:
     """Return where the store is built."""
     return partial_path(Path(job.out), in_memory=isinstance(job.scratch, MemoryScratch))
@@ -141,15 +158,13 @@ def partial_path(out: Path, *, in_memory: bool) -> Path:
 
 def job_file(scratch: Path) -> Path:
     """Return where the job of a scratch folder is kept."""
-    return scratch / "job.pickle"
+    return scratch / "job.json"
 
 
 def save_job(job: CityJob) -> str:
     """Keep the job in its scratch folder and return its path."""
     path = job_file(job.scratch.root)
-    temporary = path.with_suffix(f".{os.getpid()}.partial")
-    temporary.write_bytes(pickle.dumps(job))
-    temporary.replace(path)
+    write_whole(path, to_json(job).encode(), durable=True)
     _describe(job)
     return str(path)
 
@@ -169,6 +184,7 @@ def _describe(job: CityJob) -> None:
             "crs": {"authority": authority_code(job.crs), "wkt": job.crs},
             "options": asdict(job.options),
         },
+        fingerprint=job.fingerprint,
     )
 
 
@@ -209,7 +225,7 @@ def _stamp(path: str) -> tuple[int, int]:
 @functools.lru_cache(maxsize=4)
 def _load_job(path: str, modified: tuple[int, int]) -> CityJob:
     del modified  # part of the cache key: another job may come to the same path
-    job: CityJob = pickle.loads(Path(path).read_bytes())  # our own file in a private folder
+    job: CityJob = from_json(Path(path).read_bytes(), _KINDS)
     digests: dict[str, str] = {}
 
     def tell(name: str, value: Any) -> None:
@@ -226,6 +242,7 @@ def plain_job(job: CityJob) -> CityJob:
     return job if type(job) is CityJob else pickle.loads(pickle.dumps(job))
 
 
+@named
 def value_digest(folder: Path, path: str) -> str:
     """Return the digest of a value of the job in the folder of a run, by the path that was told; "" for none."""
     file = job_file(folder)

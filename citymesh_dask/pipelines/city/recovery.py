@@ -14,13 +14,14 @@ from ...engine.failures import Change, Failure, died, failed_run
 from ...engine.plan import Plan
 from ...errors import InputError, RunError
 from ...geometry.pieces.bisection import coarse_spacing
+from ...store.memory_scratch import MemoryScratch
 from ...tiles import MESH_UNITS, SkippedTile, Tiling
-from .ending.summary import command_line
 from .job import CityJob, change_job, load_job, plain_job
 from .planning.limits import missing_room
 
 TILES = "mesh_tile"
 _LONGEST_COMMAND = 1000
+_BEGIN_ANEW = "to begin anew, for without a scratch folder nothing is kept"
 
 
 class TileRecovery:
@@ -34,10 +35,13 @@ class TileRecovery:
         Returns the plan of a job.
     on_error : {"raise", "skip"}
         What a tile that fails for good does to the run.
+    typed : str
+        The command that was typed; "" where the run was begun from Python.
     """
 
-    def __init__(self, job_path: str, replan: Callable[[CityJob], Plan], *, on_error: str) -> None:
+    def __init__(self, job_path: str, replan: Callable[[CityJob], Plan], *, on_error: str, typed: str = "") -> None:
         self._path = job_path
+        self._typed = typed
         self._replan = replan
         self._skips = on_error == "skip"
 
@@ -73,7 +77,7 @@ class TileRecovery:
         if isinstance(failure.error, InputError):
             return failure.error
         job = load_job(self._path)
-        again = how_to_go_on(job)
+        again = how_to_go_on(self._typed, kept=not isinstance(job.scratch, MemoryScratch))
         if failure.stage != TILES:
             if isinstance(failure.error, RunError):
                 return failure.error
@@ -148,11 +152,21 @@ def describe_tile(job: CityJob, tile: int) -> str:
     return f"tile {tile} (x {x + x0:.1f} to {x + x1:.1f} m, y {y + y0:.1f} to {y + y1:.1f} m)"
 
 
-def how_to_go_on(job: CityJob) -> str:
-    """Return what to do to go on with a run, with the command where it is not too long to be read."""
-    command = command_line(job)
-    to_do = "run the same command again to go on from the finished tasks"
-    return f"{to_do}: {command}" if len(command) <= _LONGEST_COMMAND else to_do
+def how_to_go_on(typed: str, *, kept: bool = True) -> str:
+    """Return what to do after a run that failed.
+
+    Parameters
+    ----------
+    typed : str
+        The command that was typed, shown where it is not too long to be read; "" where the run was begun from Python.
+    kept : bool
+        Whether what was finished is kept.
+    """
+    then = "to go on from the finished tasks" if kept else _BEGIN_ANEW
+    if not typed:
+        return f"make the same call again {then}"
+    to_do = f"run the same command again {then}"
+    return f"{to_do}: {typed}" if len(typed) <= _LONGEST_COMMAND else to_do
 
 
 def forget_skipped(job: CityJob) -> CityJob:

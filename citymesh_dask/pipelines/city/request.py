@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import OutputError
+from ...errors import InputError, OutputError
 from ...formats.input_names import files_beside
 from ...options import CityOptions
 from ...store.fingerprint import combined_fingerprint, file_fingerprint
@@ -62,6 +62,29 @@ def describe_inputs(survey: Survey) -> list[dict[str, Any]]:
     files += [("points", source.path) for source in survey.points]
     files += [(role, source.path) for role, source in rasters.items() if source is not None]
     return [{"role": role, **file_fingerprint(path, files_beside(path))} for role, path in files]
+
+
+def refuse_changed(inputs: Sequence[Mapping[str, Any]], survey: Survey) -> None:
+    """Raise where an input is not what it was when the run began: some tasks saw the one, some the other.
+
+    Parameters
+    ----------
+    inputs : sequence of mapping
+        What `describe_inputs` said then.
+    survey : Survey
+        The inputs.
+
+    Raises
+    ------
+    InputError
+        Naming the first of them.
+    """
+    now = describe_inputs(survey)
+    changed = [before["path"] for before, after in zip(inputs, now, strict=True) if dict(before) != after]
+    if changed:
+        more = f", as {len(changed) - 1} more" if changed[1:] else ""
+        advice = "run the same command again when it is whole: it does again what depends on it, and nothing else"
+        raise InputError(changed[0], f"it changed while the run read it{more}", "inputs that stay as they are", advice)
 
 
 def output_path(out: PathLike | None) -> Path:

@@ -1,4 +1,7 @@
-"""Going on with a run: who works in a scratch folder, with which software, and what a finished store keeps for later.
+"""Going on with a run: the mark of a scratch folder, with which software, and what a finished store keeps for later.
+
+The mark says that a folder is ours. It is the first thing there and the last to go, so that nothing that a killed
+process leaves is in the way of the next one. A scratch folder without its job holds nothing to go on with.
 
 A finished store keeps everything of the scratch folder but the tile meshes, which are in the store itself; a run that
 replaces it takes that over by hard links, and its receipts say what must be done again.
@@ -7,11 +10,11 @@ replaces it takes that over by hard links, and its receipts say what must be don
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
-import socket
+import stat
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,110 +23,48 @@ import numpy as np
 import psutil
 
 from ...errors import OutputError
-from ...store.chunks import create_array
+from ...store.chunks import create_array, write_json
+from .job import job_file
 
-try:
-    import fcntl
-except ImportError:  # Windows: there the note in the file must do
-    fcntl = None  # type: ignore[assignment]
-
-CLAIM = "running.json"
-"""File in a folder with the process that works there."""
+MARK = "citymesh-scratch.json"
+"""File of a scratch folder that says that it is one."""
+BEGUN = "begun-by"
+"""File of an unfinished store that says which scratch folder and which job it belongs to."""
 REUSE = "reuse"
 """Folder in a finished store with what a later run may take over."""
+_WITHOUT_MODES = ("9p", "cifs", "drvfs", "exfat", "fuseblk", "ntfs", "ntfs3", "smb3", "vfat")
+"""File systems that do not keep who may do what: they say the same of every file."""
 _NOT_KEPT = ("tiles", "dask", "log")
 """Folders of a scratch folder that are not kept with the store: its meshes are in the arrays."""
-_claims: dict[str, int] = {}
-"""Open files of this process by the folder that is claimed with them."""
 
 
-def claim(folder: Path) -> None:
-    """Note in a folder that this process works there, in one step that no two processes can take at once.
+def refuse_other_users(folder: Path, *, believed: bool) -> None:
+    """Raise where a folder is another user's, or holds what others may have put there.
+
+    Parameters
+    ----------
+    folder : Path
+        A scratch folder, whether it is there or not. In a shared place such as that for temporary files everybody
+        can make one of that name.
+    believed : bool
+        Whether the run goes on with what is in it, if anything is.
 
     Raises
     ------
     OutputError
-        If another process works there.
-    OSError
-        If nothing can be written there.
+        Saying whose it is.
     """
-    unclaim(folder, keep=True)
-    path = folder / CLAIM
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            _lock(handle, folder)
-            refuse_second_run(folder)
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                break  # else another run ended in between, and its file is gone
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-    me = psutil.Process()
-    note = {"pid": me.pid, "began": me.create_time(), "host": socket.gethostname()}
-    os.truncate(handle, 0)
-    os.pwrite(handle, json.dumps(note).encode(), 0)
-    _claims[str(folder)] = handle
-
-
-def _lock(handle: int, folder: Path) -> None:
-    if fcntl is None:
+    if not hasattr(os, "geteuid") or not folder.exists():
         return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            return  # a file system that knows no locks: the note in the file must do
-        raise _at_work(folder, _read_note(folder).get("pid", "of another user")) from error
-
-
-def unclaim(folder: Path, *, keep: bool = False) -> None:
-    """Take the note of `claim` away; with ``keep`` the file stays."""
-    handle = _claims.pop(str(folder), None)
-    if not keep:
-        (folder / CLAIM).unlink(missing_ok=True)
-    if handle is not None:
-        os.close(handle)
-
-
-def refuse_second_run(folder: Path) -> None:
-    """Raise where another living process works in a folder.
-
-    Raises
-    ------
-    OutputError
-        Naming the process.
-    """
-    found = _read_note(folder)
-    try:
-        if found["host"] != socket.gethostname() or found["pid"] == os.getpid():
-            return
-        alive = abs(psutil.Process(found["pid"]).create_time() - found["began"]) < 1
-    except (KeyError, TypeError, psutil.Error):
-        return  # nobody, or nobody any more
-    if alive:
-        raise _at_work(folder, found["pid"])
-
-
-def _read_note(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / CLAIM).read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _at_work(folder: Path, pid: object) -> OutputError:
-    what = f"another run works on it (process {pid})"
-    return OutputError(str(folder), what, "one run at a time", "wait for it, or stop it and run this command again")
-
-
-def is_claimed(folder: Path) -> bool:
-    """Whether this process has claimed a folder."""
-    return str(folder) in _claims
+    facts, advice = folder.stat(), "remove it, or choose another place with --temp-dir"
+    if facts.st_uid != os.geteuid():
+        found = f"it belongs to another user (number {facts.st_uid})"
+        raise OutputError(str(folder), found, "a scratch folder of your own", advice)
+    others = stat.S_IWGRP | stat.S_IWOTH
+    open_to_others = facts.st_mode & others and file_system(folder) not in _WITHOUT_MODES
+    if believed and open_to_others and any(folder.iterdir()):
+        advice = "pass --restart to begin anew, or take their permission away (chmod 700) if nobody has used it"
+        raise OutputError(str(folder), "other users may write there", "a scratch folder of your own", advice)
 
 
 def refuse_memory(scratch: Path) -> None:
@@ -152,13 +93,47 @@ def file_system(path: Path) -> str:
     return str(mounts[-1].fstype) if mounts else ""
 
 
-def clear_folder(folder: Path) -> None:
-    """Remove everything in a folder but the note of who works there."""
-    for path in folder.iterdir():
+def read_mark(scratch: Path) -> dict[str, Any]:
+    """Return what a scratch folder says of itself; nothing where that cannot be understood, or it is none.
+
+    Returns
+    -------
+    dict
+        ``out``, its output; ``software``, what it was begun with; ``name``, which no other one has.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read although it is there.
+    """
+    try:
+        found = json.loads((scratch / MARK).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    whole = isinstance(found, dict) and isinstance(found.get("software"), dict) and isinstance(found.get("out"), str)
+    return {"name": "", **found} if whole else {}
+
+
+def write_mark(scratch: Path, mark: Mapping[str, Any]) -> None:
+    """Mark a folder as a scratch folder; without a name it gets a new one."""
+    write_json(scratch / MARK, {**mark, "name": mark.get("name") or uuid.uuid4().hex})
+
+
+def clear_folder(scratch: Path) -> None:
+    """Remove everything in a scratch folder but its mark, the job first: what is left without it is not believed."""
+    job_file(scratch).unlink(missing_ok=True)
+    for path in scratch.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name != CLAIM:
+        elif path.name != MARK:
             path.unlink(missing_ok=True)
+
+
+def discard(scratch: Path) -> None:
+    """Remove a scratch folder, its mark last."""
+    with contextlib.suppress(OSError):
+        clear_folder(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
@@ -218,6 +193,8 @@ def _link_files(source: Path, target: Path) -> int:
         new.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(path, new)
+        except FileExistsError:
+            continue  # the mark of the scratch folder
         except OSError:  # another file system, or one without links
             shutil.copy2(path, new)
         count += 1
@@ -228,7 +205,7 @@ def _kept_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.is_dir():
             yield from () if path.name in _NOT_KEPT else (file for file in path.rglob("*") if file.is_file())
-        elif path.name != CLAIM and path.suffix != ".partial":
+        elif path.suffix != ".partial":
             yield path
 
 

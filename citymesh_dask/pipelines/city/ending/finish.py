@@ -16,9 +16,10 @@ from ....engine.ledger import Receipt
 from ....errors import CheckError, StoreError
 from ....formats.crs import authority_code
 from ....store.city_store import require_whole, write_arrays, write_attributes
+from ....store.durability import sync_file_system, sync_folder
 from ....tiles import MESH_UNITS
 from ..job import CityJob, partial_store
-from ..resume import keep_for_later, old_name
+from ..resume import BEGUN, keep_for_later, old_name
 from .assembly import read_numbering
 
 PACKAGES = (
@@ -128,9 +129,7 @@ def _sum_rows(rows: Sequence[Sequence[int]]) -> list[int]:
     return total
 
 
-def seal_store(
-    job: CityJob, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]], fingerprint: str
-) -> dict[str, Any]:
+def seal_store(job: CityJob, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Write tiles and attributes of the store and give it its final name; return the attributes."""
     proof, holes = certificate(job, receipts), find_holes(receipts)
     path = partial_store(job)
@@ -147,7 +146,7 @@ def seal_store(
         "n_buildings": job.n_rows,
         "options": asdict(job.options),
         "inputs": [dict(entry) for entry in inputs],
-        "fingerprint": fingerprint,
+        "fingerprint": job.fingerprint,
         "software": software_versions(),
         "terrain": receipts["fill_top-0000"].facts,
         "certificate": proof,
@@ -174,12 +173,18 @@ def _write_tiles(job: CityJob, path: Path) -> None:
 
 
 def publish(partial: Path, out: Path) -> None:
-    """Give a finished store its name; an older store of that name goes only then."""
+    """Give a finished store its name when all of it is on the disk; an older store of that name goes only then.
+
+    What has its name must never lack a chunk, not even after a loss of power: nobody would make it again.
+    """
+    sync_file_system(partial)
     old = old_name(out)
     if out.exists():
         shutil.rmtree(old, ignore_errors=True)
         out.rename(old)
+    (partial / BEGUN).unlink(missing_ok=True)
     partial.rename(out)
+    sync_folder(out.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

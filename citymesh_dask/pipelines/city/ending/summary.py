@@ -14,7 +14,9 @@ from ....engine.plan import Plan, Stage
 from ....facts import QualityFacts, RunFacts, StageFacts
 from ....formats.crs import TALL_MEDIAN
 from ....options import CityOptions
+from ....settings import RunSettings
 from ..job import CityJob
+from ..planning.description import run_notes
 from .finish import certificate, find_holes, quality_totals, software_versions
 from .table import MOST_EXAMPLES
 
@@ -44,7 +46,6 @@ def run_facts(
     for entry in reasons:
         outcomes[entry["status"]] = outcomes.get(entry["status"], 0) + entry["count"]
     return RunFacts(
-        command=command_line(job),
         store=job.out,
         inputs=tuple(dict(entry) for entry in inputs),
         plan=tuple(plan.rows()),
@@ -53,7 +54,11 @@ def run_facts(
         reasons=tuple(entry for entry in reasons if entry["reason"]),
         holes=tuple(map(describe_hole, find_holes(receipts))),
         splits=split_facts(job),
-        warnings=(*job.survey.notes, *late_notes(job.options, receipts)),
+        warnings=(
+            *run_notes(plan, (receipt.peak_bytes for receipt in receipts.values() if not receipt.reused)),
+            *job.survey.notes,
+            *late_notes(job.options, receipts),
+        ),
         n_vertices=number["vertices"],
         n_faces=number["faces"],
         face_counts=_sums(receipts, "face_counts"),
@@ -155,8 +160,18 @@ def stage_facts(stage: Stage, receipts: Mapping[str, Receipt], begun: float) -> 
     )
 
 
-def command_line(job: CityJob) -> str:
-    """Return the command that does the same run again."""
+def command_line(job: CityJob, settings: RunSettings, address: str | None = None) -> str:
+    """Return the command that does the same as a run that was begun from Python.
+
+    Parameters
+    ----------
+    job : CityJob
+        The run.
+    settings : RunSettings
+        How it is run.
+    address : str, optional
+        Of the scheduler of the client that it was given.
+    """
     survey, words = job.survey, ["citymesh", "build"]
     files = {
         "--footprints": [source.path for source in survey.footprints],
@@ -169,14 +184,16 @@ def command_line(job: CityJob) -> str:
         words += [flag, *paths] if paths else []
     layers = {source.layer for source in survey.footprints}
     words += ["--layer", *layers] if len(layers) == 1 else []
-    for item in dataclasses.fields(job.options):
-        words += _flag(item.name, getattr(job.options, item.name), item.default)
+    settings = dataclasses.replace(settings, scheduler_address=address or settings.scheduler_address)
+    for given in (job.options, settings):
+        for item in dataclasses.fields(given):
+            words += _flag(item.name, getattr(given, item.name), item.default)
     return shlex.join([*words, "--out", job.out])
 
 
 def _flag(name: str, value: Any, default: Any) -> list[str]:
     """Return the words that set an option, none where it has its default."""
-    flag = name.replace("_", "-")
+    flag = name.removeprefix("n_").replace("_", "-")
     if value == default:
         return []
     if isinstance(value, bool):

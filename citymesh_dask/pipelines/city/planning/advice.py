@@ -6,16 +6,18 @@ The answers come from the arithmetic that plans a run; nothing is planned or wri
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from ....engine.machine import Resources, choose_resources, survey_machine
+from ....engine.machine import Resources, candidate_resources, survey_machine
 from ....engine.memory import RESERVED_BYTES
-from ....errors import InputError, OptionError
+from ....errors import InputError, OptionError, PlanError
 from ....formats.crs import is_geographic, utm_code
 from ....formats.footprints import FootprintSource, survey_footprints
 from ....options import CityOptions
 from ....tiles import Domain
 from ..inputs.project_crs import decide_crs, footprint_box
 from ..inputs.survey import CityInputs, Paths
+from .choice import LADDER, Demand
 from .costs import TILE_SAFETY, projected_costs
 from .estimates import OutlineSample, sample_outlines
 from .projections import BYTES_PER_TRIANGLE, TILE_BYTES
@@ -47,6 +49,8 @@ def calculate_optimal_tile_size(available_memory_fraction: float = 0.3) -> float
     ------
     OptionError
         If the share is no number above 0 and up to 1.
+    PlanError
+        If that is too little memory for a run.
     """
     if not 0 < available_memory_fraction <= 1:  # also where it is NaN
         found = repr(available_memory_fraction)
@@ -54,9 +58,9 @@ def calculate_optimal_tile_size(available_memory_fraction: float = 0.3) -> float
     allowed = max(int(survey_machine().available_bytes * available_memory_fraction), 1)
     options, quarter = CityOptions(), Domain.from_bounds((0.0, 0.0, 1000.0, 1000.0))
     typical = projected_costs(quarter, OutlineSample(_TYPICAL_PER_KM2), options).total / quarter.area
-    triangles = min(TRIANGLES_PER_TILE, most_triangles(choose_resources(allowed)))
-    edge = math.sqrt(max(triangles, 0.0) / typical)
-    return 10.0 * math.floor(max(edge, TileRules.of(options).least_edge) / 10)
+    triangles = min(TRIANGLES_PER_TILE, most_triangles(_fitting(candidate_resources(allowed))[0]))
+    least = TileRules.of(options).least_edge / 2  # no plan divides tiles any further
+    return 10.0 * math.floor(max(math.sqrt(triangles / typical), least) / 10)
 
 
 def should_use_tiling(footprints: Paths, tile_size: float | None = None) -> bool:
@@ -74,6 +78,8 @@ def should_use_tiling(footprints: Paths, tile_size: float | None = None) -> bool
     ------
     InputMissingError, InputError, CRSError, OptionError
         If a file cannot be used, or the tile size is no length.
+    PlanError
+        If this machine has too little memory for any tiles.
     """
     options = CityOptions(tile_size=tile_size)
     sources = survey_footprints(CityInputs(footprints=footprints).footprint_paths)
@@ -87,12 +93,31 @@ def should_use_tiling(footprints: Paths, tile_size: float | None = None) -> bool
     if tile_size is not None or side > rules.largest_edge:
         return side > (tile_size or rules.largest_edge)
     total = projected_costs(domain, sample_outlines(sources, domain, crs=crs, box=box), options).total
-    return total > min(rules.most_of_one, most_triangles(choose_resources(n_workers=1)))
+    return total > min(rules.most_of_one, max(map(most_triangles, _fitting(candidate_resources()))))
 
 
 def most_triangles(resources: Resources) -> float:
     """Return how many triangles a tile may be projected to have, for it to fit into a worker; see `TILE_SAFETY`."""
     return (resources.worker_bytes - RESERVED_BYTES - TILE_BYTES) / (BYTES_PER_TRIANGLE * TILE_SAFETY)
+
+
+def _fitting(candidates: Sequence[Resources]) -> list[Resources]:
+    """Return those in which the smallest tiles that a plan makes fit, the best first.
+
+    Raises
+    ------
+    PlanError
+        If there are none.
+    """
+    demand = Demand("mesh_tile", int(LADDER[-1].most_triangles * BYTES_PER_TRIANGLE * TILE_SAFETY) + TILE_BYTES, 0)
+    found = [resources for resources in candidates if demand.misfit(resources) is None]
+    if found:
+        return found
+    first, needed = candidates[0], min(map(demand.needed_bytes, candidates))
+    here = f"{first.allowed_bytes / 1e6:.0f} MB for a run"
+    if first.process_bytes is not None:
+        here += f", {first.process_bytes / 1e6:.0f} MB for one process by ulimit {first.ulimit}"
+    raise PlanError("the memory of this machine", here, f"at least {needed / 1e6:.0f} MB", "free some, or allow more")
 
 
 def _crs_in_metres(sources: tuple[FootprintSource, ...]) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from ....engine.machine import Resources
+from ....engine.machine import Resources, least_ulimit
+from ....engine.memory import RESERVED_BYTES, SHARED_BYTES
 from ....errors import PlanError
 from ....tiles import regular_tiling
 from ..job import POINTS_PER_RANGE, CityJob
@@ -112,8 +113,8 @@ def all_jobs(make: Maker[T]) -> list[CityJob]:
 
 def smallest_memory(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> int:
     """Return the least memory that any of the jobs would do with, bytes."""
-    demands = [demand_of(job) for job in jobs]
-    return min(demand.needed_bytes(resources) for demand in demands for resources in candidates)
+    demand, resources = _least(jobs, candidates)
+    return demand.needed_bytes(resources)
 
 
 @dataclass(frozen=True)
@@ -134,19 +135,36 @@ class Demand:
     task_bytes: int
     n_tasks: int
 
-    def needed_bytes(self, resources: Resources) -> int:
-        """Return the memory that is needed with so many workers, bytes."""
+    def needed_bytes(self, resources: Resources, *, ending_bytes: int = ENDING_BYTES) -> int:
+        """Return the memory that is needed with so many workers, bytes; the end of the run included."""
         resources = replace(resources, n_tasks=self.n_tasks)
-        return resources.reserved_bytes + max(resources.n_workers * self.task_bytes, ENDING_BYTES)
+        ending = 0 if resources.foreign else ending_bytes
+        return resources.reserved_bytes + max(resources.n_workers * self.task_bytes, ending)
+
+    def process_bytes(self, resources: Resources, *, ending_bytes: int = ENDING_BYTES) -> int:
+        """Return the memory that the largest process needs, bytes: a worker, or the one that ends the run."""
+        if resources.scheduler != "processes":
+            return self.needed_bytes(resources, ending_bytes=ending_bytes)
+        client = SHARED_BYTES + replace(resources, n_tasks=self.n_tasks).client_bytes
+        return max(RESERVED_BYTES + self.task_bytes, client + ending_bytes)
 
     def misfit(self, resources: Resources) -> tuple[str, int] | None:
         """Return the stage that does not fit and its bytes per task beyond an idle worker; None where all fit."""
-        resources = replace(resources, n_tasks=self.n_tasks)
-        if self.task_bytes > resources.task_bytes:
-            return self.stage, self.task_bytes
-        if resources.reserved_bytes + ENDING_BYTES > resources.allowed_bytes:
-            return "finish", ENDING_BYTES
+        for stage, size, ending in ((self.stage, self.task_bytes, 0), ("finish", ENDING_BYTES, ENDING_BYTES)):
+            needed = self.needed_bytes(resources, ending_bytes=ending)
+            if needed > resources.allowed_bytes or self._over_ulimit(resources, ending_bytes=ending):
+                return stage, size
         return None
+
+    def _over_ulimit(self, resources: Resources, *, ending_bytes: int = ENDING_BYTES) -> int:
+        """Return the bytes that the largest process needs beyond what one may have; 0 where it has room."""
+        if resources.process_bytes is None:
+            return 0
+        return max(self.process_bytes(resources, ending_bytes=ending_bytes) - resources.process_bytes, 0)
+
+    def order(self, resources: Resources) -> tuple[int, int]:
+        """Return what is least where least is asked for: first of what a process may not have, then of memory."""
+        return self._over_ulimit(resources), self.needed_bytes(resources)
 
 
 def demand_of(job: CityJob) -> Demand:
@@ -204,23 +222,77 @@ class _Jobs(Generic[T]):
         return job, beside, demand_of(job)
 
 
+def _least(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> tuple[Demand, Resources]:
+    """Return what asks for the least memory, of that which keeps to the limits of a process where anything does."""
+    pairs = ((demand, resources) for demand in map(demand_of, jobs) for resources in candidates)
+    return min(pairs, key=lambda pair: pair[0].order(pair[1]))
+
+
 def _refusal(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> PlanError:
     """Return the error that names the stage that fails last, and everything that would do instead."""
-    asked, resources, job = candidates[0], candidates[-1], jobs[-1]
-    stage, size = misfit(job, resources) or ("?", 0)
-    needed = smallest_memory(jobs, candidates)
-    how = f"{resources.n_workers} worker(s)" if resources.scheduler == "processes" else "one process"
-    found = (
-        f"a task is projected to need {size / 1e6:.0f} MB beside the {resources.reserved_bytes / 1e6:.0f} MB reserved "
-        f"for {how}, which do not fit in the {resources.allowed_bytes / 1e6:.0f} MB allowed"
-    )
-    advice = [f"give --memory-limit {-(-needed // 10**6)}MB"]
-    if len(candidates) == 1 and asked.n_workers > 1:
+    demand, resources = _least(jobs, candidates)
+    asked, job = candidates[0], jobs[-1]
+    over, needed = demand.order(resources)
+    stage, size = demand.misfit(resources) or ("?", 0)
+    if over and demand.process_bytes(resources) > demand.process_bytes(resources, ending_bytes=0):
+        stage = "finish"
+    what = "the end of the run" if stage == "finish" else "a task"
+    if asked.foreign:
+        found, expected, first = _cluster_refusal(demand, asked)
+    elif over:
+        found, expected, first = ulimit_refusal(what, demand.process_bytes(resources), resources)
+        first += f", and {_more_memory(needed)}" if needed > resources.allowed_bytes else ""
+    else:
+        reserved = replace(resources, n_tasks=demand.n_tasks).reserved_bytes
+        how = f"{resources.n_workers} worker(s)" if resources.scheduler == "processes" else "one process"
+        found = (
+            f"{what} is projected to need {_mb(size)} beside the {_mb(reserved)} reserved for {how}, "
+            f"which do not fit in the {_mb(resources.allowed_bytes)} allowed"
+        )
+        expected, first = f"at least {_mb(needed)}, the smallest that would do", _more_memory(needed)
+    advice = [first]
+    shares = asked.scheduler != "processes" or not (asked.foreign or over)  # fewer workers would leave more for each
+    if shares and len(candidates) == 1 and asked.n_workers > 1:
         advice += _fewer_workers(jobs, asked)
     if job.options.tile_size or not job.options.use_tiling:
-        advice += _smaller_tiles(jobs[-1], candidates)
-    expected = f"at least {needed / 1e6:.0f} MB, the smallest that would do"
+        advice += _smaller_tiles(job, candidates)
     return PlanError(f"stage {stage}", found, expected, ", or ".join(advice))
+
+
+def ulimit_refusal(what: str, needed_bytes: int, resources: Resources) -> tuple[str, str, str]:
+    """Return what is found, expected and advised where a process needs more than its ``ulimit`` leaves.
+
+    Parameters
+    ----------
+    what : str
+        What the process does.
+    needed_bytes : int
+        Its resident memory.
+    resources : Resources
+        With the limit.
+    """
+    name = f"ulimit {resources.ulimit}"
+    least = f"{name} {least_ulimit(resources.ulimit, needed_bytes)}"
+    found = f"a process is projected to need {_mb(needed_bytes)} at {what}, while {name} leaves it "
+    found += f"{_mb(resources.process_bytes or 0)} of memory"
+    return found, f"at least {least} (kB)", f"raise it with '{least}'"
+
+
+def _cluster_refusal(demand: Demand, resources: Resources) -> tuple[str, str, str]:
+    """Return the same where a thread of the workers of a cluster has too little."""
+    needed = RESERVED_BYTES + demand.task_bytes
+    found = f"a task is projected to need {_mb(demand.task_bytes)} beside the {_mb(RESERVED_BYTES)} of an idle worker, "
+    found += f"while the workers of the cluster have {_mb(resources.worker_bytes)} for each of their threads"
+    least = f"{-(-needed // 10**6)}MB"
+    return found, f"at least {_mb(needed)} for each thread", f"start workers with --nthreads 1 --memory-limit {least}"
+
+
+def _more_memory(needed: int) -> str:
+    return f"give --memory-limit {-(-needed // 10**6)}MB"
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.0f} MB"
 
 
 def _fewer_workers(jobs: Sequence[CityJob], asked: Resources) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ....engine.machine import Resources
 from ....engine.memory import RESERVED_BYTES
-from ....engine.plan import Stage
+from ....engine.plan import Plan, Stage
 from ....tiles import MESH_UNITS
 from ..job import CityJob
 from .costs import job_costs, projected_tile
@@ -19,6 +19,8 @@ from .work import wall_seconds
 
 READER_THREADS = 1
 """Each worker decompresses with one thread: the workers are what works side by side."""
+_RESERVE_SLACK = 1.1
+"""Idle workers that hold so many times what is reserved for them are worth a note."""
 
 
 def plan_facts(job: CityJob, resources: Resources, stages: Sequence[Stage]) -> dict[str, Any]:
@@ -40,6 +42,24 @@ def plan_facts(job: CityJob, resources: Resources, stages: Sequence[Stage]) -> d
     return facts | {"lines": _lines(facts)}
 
 
+def run_notes(plan: Plan, peaks: Iterable[int]) -> list[str]:
+    """Return what the user should know at the end of a run: the notes of its plan, and whether its reserve was enough.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    peaks : iterable of int
+        Measured memory of the workers at their tasks, bytes: at the smallest one they hold little beyond idle ones.
+    """
+    notes = list(plan.facts.get("notes", ()))
+    held = min((peak for peak in peaks if peak), default=0)
+    if plan.facts.get("scheduler") == "processes" and held > _RESERVE_SLACK * RESERVED_BYTES:
+        found = f"workers hold at least {held / 1e6:.0f} MB here, more than the {RESERVED_BYTES / 1e6:.0f} MB reserved"
+        notes.append(f"{found} for an idle one: give --memory-limit less than there is")
+    return notes
+
+
 def _memory_facts(resources: Resources) -> dict[str, Any]:
     return {
         "allowed_bytes": resources.allowed_bytes,
@@ -48,6 +68,8 @@ def _memory_facts(resources: Resources) -> dict[str, Any]:
         "worker_reserved_bytes": RESERVED_BYTES,
         "ending_bytes": ENDING_BYTES,
         "process_bytes": resources.process_bytes,
+        "ulimit": resources.ulimit,
+        "foreign": resources.foreign,
         "n_tasks": resources.n_tasks,
         "n_workers": resources.n_workers,
         "scheduler": resources.scheduler,
@@ -74,8 +96,10 @@ def _size_facts(job: CityJob) -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> list[str]:
     kind = "one process, no scheduler" if facts["scheduler"] == "synchronous" else facts["scheduler"]
     reserved = f"{facts['reserved_bytes'] / 1e6:,.0f} MB reserved for libraries, scheduler and idle workers"
+    most = facts["process_bytes"]
+    bound = "" if most is None else f"; ulimit {facts['ulimit']} leaves each process {most / 1e6:,.0f} MB"
     lines = [
-        f"memory: {reserved}; {facts['worker_bytes'] / 1e6:,.0f} MB per worker ({kind})",
+        f"memory: {reserved}; {facts['worker_bytes'] / 1e6:,.0f} MB per worker ({kind}){bound}",
         f"tiles: {facts['tiles']:,} of {facts['smallest_tile_m']:,.0f} to {facts['largest_tile_m']:,.0f} m, "
         f"{facts['triangles']:,} triangles in all, at most {facts['triangles_of_a_tile']:,} in one; "
         f"merged by {facts['fan_in']}",

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ....engine.machine import Resources
-from ....engine.memory import RESERVED_BYTES
 from ....errors import PlanError
 from ..job import CityJob
-from .choice import stage_bytes
+from .choice import demand_of, ulimit_refusal
 from .costs import estimated_triangles
 
 BYTES_PER_TRIANGLE = 40
@@ -49,23 +48,30 @@ def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources
     PlanError
         With the memory that would do.
     """
-    for resources, needed in zip(candidates, needed_in_memory(job, candidates), strict=True):
-        if needed <= resources.allowed_bytes:
-            scheduler = "threads" if resources.scheduler == "processes" else resources.scheduler
-            return replace(resources, scheduler=scheduler)
-    held, tasks = held_bytes(job), max(stage_bytes(job).values())
-    count, allowed = resources.n_workers, resources.allowed_bytes
+    needs = needed_in_memory(job, candidates)
+    for resources, needed in zip(candidates, needs, strict=True):
+        if needed <= resources.allowed_bytes and (resources.process_bytes is None or needed <= resources.process_bytes):
+            return _in_threads(resources)
+    resources, needed = candidates[-1], needs[-1]
+    advice = "leave it out to work through a scratch folder, or "
+    if resources.process_bytes is not None and needed > resources.process_bytes:
+        what = f"{resources.n_workers} task(s) at a time and a city in memory"
+        found, expected, raised = ulimit_refusal(what, needed, resources)
+        raise PlanError("option use_disk_store", f"False, where {found}", expected, advice + raised)
     found = (
-        f"False, for a city projected to take {held / 1e6:.0f} MB, beside {count} task(s) of "
-        f"{tasks / 1e6:.0f} MB and {RESERVED_BYTES / 1e6:.0f} MB of this process: too much for the "
-        f"{allowed / 1e6:.0f} MB allowed"
+        f"False, for a city projected to take {held_bytes(job) / 1e6:.0f} MB, beside {resources.n_workers} task(s) of "
     )
-    expected = f"at least {needed / 1e6:.0f} MB for {count} thread(s)"
-    advice = f"leave it out to work through a scratch folder, or give --memory-limit {-(-needed // 10**6)}MB"
-    raise PlanError("option use_disk_store", found, expected, advice)
+    found += f"{demand_of(job).task_bytes / 1e6:.0f} MB and what the process itself takes: too much for the "
+    found += f"{resources.allowed_bytes / 1e6:.0f} MB allowed"
+    expected = f"at least {needed / 1e6:.0f} MB for {resources.n_workers} thread(s)"
+    raise PlanError("option use_disk_store", found, expected, f"{advice}give --memory-limit {-(-needed // 10**6)}MB")
 
 
 def needed_in_memory(job: CityJob, candidates: Sequence[Resources]) -> list[int]:
     """Return the memory that a job needs with the threads of each of the candidates, bytes."""
-    held, task = RESERVED_BYTES + held_bytes(job), max(stage_bytes(job).values())
-    return [held + resources.n_workers * task for resources in candidates]
+    held, demand = held_bytes(job), demand_of(job)
+    return [held + demand.needed_bytes(_in_threads(resources)) for resources in candidates]
+
+
+def _in_threads(resources: Resources) -> Resources:
+    return replace(resources, scheduler="threads") if resources.scheduler == "processes" else resources

@@ -22,6 +22,8 @@ _BYTES_PER_TRIANGLE = 8
 LARGEST_TILE_M = 4000.0
 """Differences inside a tile must stay below 2**30 mesh units to be exact."""
 MOST_TILES = 200_000
+_LEAST_SHARE = 0.1
+"""Of what a run is projected to write: what is missing at least where a disk is full."""
 _MOST_CELLS = 1e12
 
 
@@ -158,13 +160,13 @@ def _refuse_lack(needs: tuple[DiskNeed, ...], options: CityOptions, how: str) ->
 def missing_room(job: CityJob, full: str | Path) -> str:
     """Return how much room a run is projected to miss on the disk of a file that could not be written.
 
-    "some room" where the projection says that there is enough.
+    A tenth of the projection at least: a full disk says that it was too low.
     """
     device, free = free_space(Path(full).parent)
     needs = [need for need in disk_needs(job) if need.device == device]
     written = sum(_size(need.former) for need in needs)
-    missing = sum(need.needed_bytes for need in needs) - written - free
-    return f"about {_amount(missing)}" if missing > 0 else "some room"
+    needed = sum(need.needed_bytes for need in needs)
+    return f"about {_amount(max(needed - written - free, _LEAST_SHARE * needed))}" if needs else "some room"
 
 
 def _size(folder: Path) -> int:
