@@ -56,7 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse(commands[given.command], unknown)
     given.typed = shlex.join(["citymesh", *(sys.argv[1:] if arguments is None else arguments)])
     errors: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: _Terminated}
-    with CommandSignals(errors, lambda: _say(f"citymesh: error: stopped at once; {_go_on(given)}")):
+
+    def last_words() -> None:
+        _say(f"citymesh: error: stopped at once; {_go_on(given)}")
+
+    with CommandSignals(errors, last_words, to_the_end=arguments is None):
         try:
             return _COMMANDS[given.command](given)
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -201,6 +202,9 @@ def test_a_run_by_address(cluster: DaskProcesses, town: Path, here: Path) -> Non
     assert "one (tcp://" in (here / "out.report.html").read_text()
     assert check_store(here / "out.zarr").ok
     assert not list(here.glob("**/.citymesh-*"))
+    with cm.connect(cluster.address) as client:  # no limit of ours is left on workers of others
+        limits = client.run(resource.getrlimit, resource.RLIMIT_DATA)
+        assert set(limits.values()) == {resource.getrlimit(resource.RLIMIT_DATA)}
 
 
 def test_a_worker_joins_late_and_others_leave(own_cluster: DaskProcesses, here: Path) -> None:

@@ -188,11 +188,13 @@ TOO_MUCH = 8_000_000_000
 
 
 @linux
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(
+    ("kind", "scheduler"), [*(("exhaust", one) for one in SCHEDULERS), ("abort_large", "processes")]
+)
 def test_a_tile_too_large_is_split_and_the_mesh_is_whole(
-    scheduler: str, town: Path, poisoned: Poisoned, capsys: Captured
+    kind: str, scheduler: str, town: Path, poisoned: Poisoned, capsys: Captured
 ) -> None:
-    poisoned("exhaust", 1, TOO_MUCH)
+    poisoned(kind, 1, TOO_MUCH)
     arguments = build(town, "--memory-limit", "4GB", scheduler=scheduler, tile_size=30)
     found = answer(arguments, capsys)
     assert found["report"]["splits"] == [{"tile": 1, "parts": [4, 5, 6, 7]}]

@@ -36,10 +36,15 @@ class CommandSignals:
         What the first signal of each number raises.
     last_words : callable
         Called before the process ends at once.
+    to_the_end : bool
+        The process ends after this: once a signal has come, a second one still ends it at once, however late.
     """
 
-    def __init__(self, errors: Mapping[int, type[BaseException]], last_words: Callable[[], None]) -> None:
+    def __init__(
+        self, errors: Mapping[int, type[BaseException]], last_words: Callable[[], None], *, to_the_end: bool = False
+    ) -> None:
         self.came = 0
+        self._to_the_end = to_the_end
         self._errors = errors
         self._last_words = last_words
         self._before: dict[int, Any] = {}
@@ -50,6 +55,8 @@ class CommandSignals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._to_the_end and self.came:
+            return
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

@@ -14,14 +14,14 @@ import dask.array
 import numpy as np
 import pytest
 import pythoncdt
-from distributed import KilledWorker, wait
+from distributed import KilledWorker, Nanny, Worker, wait
 from numba import njit
 
 from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
 from citymesh_dask.engine.data_limit import LEAST_DATA, data_limited
 from citymesh_dask.engine.events import TaskTrouble
 from citymesh_dask.engine.in_process import LocalExecutor
-from citymesh_dask.engine.memory import process_memory
+from citymesh_dask.engine.memory import FILE_SLACK_BYTES, process_memory
 from citymesh_dask.engine.plan import Plan, numbered_stage
 from citymesh_dask.engine.run import Run
 from citymesh_dask.errors import RunError
@@ -115,6 +115,22 @@ def test_spilling_goes_to_the_folder_that_was_given(cluster: Any) -> None:
     assert spilled > 600_000_000
     assert float(held.mean().compute()) == pytest.approx(0.5, abs=1e-3)
     assert client.run(pid) == before
+
+
+def shares(dask_worker: Worker) -> tuple[float | bool, ...]:
+    manager = dask_worker.memory_manager
+    return manager.memory_target_fraction, manager.memory_spill_fraction, manager.memory_pause_fraction
+
+
+def share_that_ends(dask_worker: Nanny) -> float:
+    return float(dask_worker.memory_manager.memory_terminate_fraction)
+
+
+def test_workers_spill_early_never_pause_and_are_ended_late(cluster: Any) -> None:
+    client, _, _ = cluster
+    assert set(client.run(shares).values()) == {(0.3, 0.4, False)}
+    late = 0.95 + FILE_SLACK_BYTES / WORKER_BYTES  # Dask counts all pages of files
+    assert set(client.run(share_that_ends, nanny=True).values()) == {late}
 
 
 def test_a_process_of_our_own_is_limited_and_let_go_again() -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ...engine.cluster import ClusterExecutor, local_cluster
+from ...engine.events import Event, TaskDone
 from ...engine.machine import Resources, choose_resources
 from ...engine.plan import Plan
 from ...engine.progress import choose_listener
@@ -89,10 +91,17 @@ def _check(path: str | Path, scratch: Scratch, resources: Resources, *, progress
     )
     last = plan.stages[-1].tasks[-1].key
 
-    def finish(run: Run[CheckReport]) -> CheckReport:
-        return CheckReport.from_json(run.futures[last].result().facts)
+    found: dict[str, Any] = {}
 
-    listeners = [listener] if listener else []
+    def keep_last(event: Event) -> None:
+        if isinstance(event, TaskDone) and event.key == last and event.receipt:
+            found.update(event.receipt.facts)
+
+    def finish(run: Run[CheckReport]) -> CheckReport:
+        del run
+        return CheckReport.from_json(found)
+
+    listeners = [keep_last, listener] if listener else [keep_last]
     run = Run(plan, MemoryLedger(), executor, finish=finish, listeners=listeners, retries=1)
     try:
         return run.result()

@@ -351,5 +351,5 @@ def _kept_job(scratch: Path) -> CityJob | None:
         return None
     except (OSError, MemoryError):
         raise
-    except Exception:  # a pickle that is damaged or of another version raises anything
+    except Exception:  # a job that is damaged or of another version may raise anything
         return None
