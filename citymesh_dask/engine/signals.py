@@ -6,6 +6,7 @@ here never see Ctrl-C, which a terminal sends to all of them.
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import contextlib
 import os
@@ -52,6 +53,8 @@ class CommandSignals:
     def __enter__(self) -> CommandSignals:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self.handle) for number in self._errors}
+            if self._to_the_end:
+                atexit.register(self._ignore)  # first, so that it is called last
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -59,6 +62,12 @@ class CommandSignals:
             return
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _ignore(self) -> None:
+        """Let nothing change the exit code while Python takes itself apart, which takes a while."""
+        if self.came:
+            for number in self._before:
+                signal.signal(number, signal.SIG_IGN)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Raise, or end the process."""
