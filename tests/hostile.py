@@ -15,6 +15,7 @@ import pytest
 import shapely
 
 from citymesh_dask import cli
+from citymesh_dask.pipelines.city.tiles import meshes
 from tests.ground_samples import write_raster
 from tests.vector_samples import write_vectors
 
@@ -98,6 +99,18 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *facts: st
     assert captured.out == ""
     assert results(Path()) == before
     return captured.err
+
+
+def stopped(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run a command that fails in its tiles; return the scratch folder that it leaves."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a failure for the test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(meshes, "extrude_tile", fail)
+        refused(capsys, arguments, "a failure for the test", code=1)
+    return Path("out.zarr.scratch")
 
 
 def command(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:

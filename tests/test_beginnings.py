@@ -22,8 +22,7 @@ from citymesh_dask import cli, starting
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city import begin, job, resume
 from citymesh_dask.pipelines.city.ending import finish
-from citymesh_dask.pipelines.city.tiles import meshes
-from tests.hostile import assert_one_message, refused, results
+from tests.hostile import assert_one_message, refused, results, stopped
 
 Captured = pytest.CaptureFixture[str]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -48,17 +47,6 @@ def run(arguments: list[str], capsys: Captured) -> int:
     left = [path.name for path in out.parent.iterdir() if path.name.startswith((".out", "out.zarr."))]
     assert not left, left
     return sum(stage["reused"] for stage in answer["report"]["stages"])
-
-
-def stopped(arguments: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin a run that fails in a tile."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a failure for the test")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(meshes, "extrude_tile", fail)
-        refused(capsys, arguments, "a failure for the test", code=1)
 
 
 def killed(arguments: list[str], module: Any, name: str, *, after: bool = False) -> None:
@@ -113,7 +101,7 @@ def test_a_full_disk_while_another_command_begins(
     stopped(build(town), capsys, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(job, "describe_tiles", full)
-        refused(capsys, build(town, *TALLER), "the disk is full", "free some room and run this command again")
+        refused(capsys, build(town, *TALLER), "the disk is full", "free about ", " MB and run this command again")
     assert run(build(town), capsys) > 10
     assert cm.open_mesh("out.zarr").attributes["options"]["min_building_height"] == 2
 
@@ -446,7 +434,7 @@ def test_a_disk_for_scratch_data_that_cannot_be_used_is_refused(
                 (place / f"file{number}").touch()
             except OSError:
                 break
-        facts += ["the disk is full", "free some room", "--temp-dir"]
+        facts += ["the disk is full", "free about ", "--temp-dir"]
     monkeypatch.setattr(starting, "_start", lambda *_, **__: pytest.fail("it has begun"))
     refused(capsys, arguments, *facts)
     assert results(here) == ["disk"]

@@ -23,7 +23,7 @@ from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city import resume
 from citymesh_dask.pipelines.city.ending import finish
 from citymesh_dask.pipelines.city.tiles import meshes
-from tests.hostile import is_root, refused, results, write_town
+from tests.hostile import is_root, refused, results, stopped, write_town
 
 Captured = pytest.CaptureFixture[str]
 
@@ -50,23 +50,11 @@ def run(arguments: list[str], capsys: Captured) -> dict[str, int]:
     return {stage["name"]: stage["tasks"] - stage["reused"] for stage in stages if stage["tasks"] > stage["reused"]}
 
 
-def begun(arguments: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Begin a run that fails in its tiles; return its scratch folder."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a failure for the test")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(meshes, "extrude_tile", fail)
-        refused(capsys, arguments, "a failure for the test", code=1)
-    return Path("out.zarr.scratch")
-
-
 BEFORE_TILES = {"read_footprints", "sample_points", "fill_terrain", "clean_outlines", "building_levels"}
 
 
 def test_the_same_command_goes_on(town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(build(town), capsys, monkeypatch)
+    stopped(build(town), capsys, monkeypatch)
     assert not BEFORE_TILES & run(build(town, "--batch-size", "3"), capsys).keys()
     assert sorted(results(Path())) == ["out.report.html", "out.zarr"] or results(Path()) == ["out.zarr"]
 
@@ -151,19 +139,19 @@ def test_nothing_is_unpickled_that_lies_around(town: Path, here: Path, capsys: C
 def test_other_options_go_on_from_what_does_not_depend_on_them(
     town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun(build(town), capsys, monkeypatch)
+    stopped(build(town), capsys, monkeypatch)
     assert BEFORE_TILES & run(build(town, "--min-building-height", "3"), capsys).keys() == {"building_levels"}
 
 
 def test_restart_does_everything_again(town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun(build(town), capsys, monkeypatch)
+    stopped(build(town), capsys, monkeypatch)
     assert run(build(town, "--restart"), capsys).keys() >= BEFORE_TILES
     refused(capsys, build(town, "--restart"), "it is complete, from the same inputs", "--overwrite as well")
     assert run(build(town, "--restart", "--overwrite"), capsys).keys() >= BEFORE_TILES
 
 
 def test_another_version_of_the_software(town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    mark = begun(build(town), capsys, monkeypatch) / "citymesh-scratch.json"
+    mark = stopped(build(town), capsys, monkeypatch) / "citymesh-scratch.json"
     facts = json.loads(mark.read_text())
     facts["software"] |= {"numba": "0.1", "pythoncdt": "1.0"}
     del facts["software"]["shapely"]
@@ -191,7 +179,7 @@ def test_times_in_the_future(town: Path, here: Path, capsys: Captured, monkeypat
     tomorrow = 86_400 + max(path.stat().st_mtime for path in inputs.iterdir())
     for path in inputs.iterdir():
         os.utime(path, (tomorrow, tomorrow))
-    scratch = begun(build(inputs), capsys, monkeypatch)
+    scratch = stopped(build(inputs), capsys, monkeypatch)
     for path in [*scratch.rglob("*.json"), *scratch.rglob("*.arrays")]:
         os.utime(path, (2 * tomorrow, 2 * tomorrow))
     assert not BEFORE_TILES & run(build(inputs), capsys).keys()
@@ -202,7 +190,7 @@ def test_an_input_changed_while_the_clock_went_back(
 ) -> None:
     """Newer content, older time: what counts is that it is another one."""
     inputs = write_town(here / "inputs")
-    begun(build(inputs), capsys, monkeypatch)
+    stopped(build(inputs), capsys, monkeypatch)
     cloud = inputs / "town.laz"
     before = cloud.stat().st_mtime
     from tests.hostile import write_cloud
@@ -251,7 +239,7 @@ def test_a_crash_while_the_store_is_replaced(town: Path, capsys: Captured, monke
 
 
 def test_files_half_written_are_swept(town: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    scratch = begun(build(town), capsys, monkeypatch)
+    scratch = stopped(build(town), capsys, monkeypatch)
     (scratch / "tiles").mkdir(exist_ok=True)
     left = [scratch / "tiles" / "00001.arrays.99.partial", Path(".out.zarr.partial/faces.77.partial")]
     for path in left:

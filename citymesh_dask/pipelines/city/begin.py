@@ -6,6 +6,7 @@ Whoever asks holds the claim of the output (see `places`), or writes nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import hashlib
 import os
@@ -26,6 +27,7 @@ from .job import CityJob, job_file, load_job, partial_path, partial_store, plain
 from .places import claim, make_folder, not_writable
 from .plan import city_job
 from .planning.choice import LADDER, Sizes
+from .planning.limits import missing_room
 from .request import Request
 from .resume import (
     BEGUN,
@@ -244,8 +246,9 @@ def begin_job(job: CityJob, *, resumed: Origin) -> None:
     scratch, out = job.scratch.root, Path(job.out)
     anew = resumed in (Origin.NOTHING, Origin.STORE)
     flag = "--out" if scratch.parent == out.parent else "--temp-dir"
+    room = functools.partial(missing_room, job)
     try:
-        make_folder(scratch, scratch, flag, mode=0o700)
+        make_folder(scratch, scratch, flag, room=room, mode=0o700)
         _fill_scratch(job, anew=anew, store=former_store(out) if resumed == Origin.STORE else None)
         _begin_partial(job)
     except BaseException as error:
@@ -254,7 +257,7 @@ def begin_job(job: CityJob, *, resumed: Origin) -> None:
             shutil.rmtree(partial_store(job), ignore_errors=True)
         if isinstance(error, CityMeshError) or not isinstance(error, OSError):
             raise
-        raise not_writable(scratch, error, flag) from error
+        raise not_writable(scratch, error, flag, room=room) from error
 
 
 def _fill_scratch(job: CityJob, *, anew: bool, store: Path | None) -> None:
@@ -290,7 +293,7 @@ def _begin_partial(job: CityJob) -> None:
     if not begun.is_file() or begun.read_bytes() != owner:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(partial_path(Path(job.out), in_memory=True), ignore_errors=True)  # of a run that was killed
-    make_folder(partial, Path(job.out), "--out")
+    make_folder(partial, Path(job.out), "--out", room=functools.partial(missing_room, job))
     write_whole(begun, owner)
 
 
@@ -304,7 +307,7 @@ def begin_store(job: CityJob) -> None:
     """
     partial = partial_store(job)
     shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial, Path(job.out), "--out")
+    make_folder(partial, Path(job.out), "--out", room=functools.partial(missing_room, job))
 
 
 def scratch_folder(out: Path, temp_dir: PathLike | None) -> Path:

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -146,7 +146,7 @@ def _at_work(out: Path, pid: object) -> OutputError:
     return OutputError(str(out), what, "one run at a time", "wait for it, or stop it and run this command again")
 
 
-def make_folder(path: Path, where: Path, flag: str, *, mode: int = 0o777) -> None:
+def make_folder(path: Path, where: Path, flag: str, *, room: Callable[[Path], str], mode: int = 0o777) -> None:
     """Make a folder that can be written to, or leave nothing.
 
     Parameters
@@ -157,6 +157,8 @@ def make_folder(path: Path, where: Path, flag: str, *, mode: int = 0o777) -> Non
         Of what is said that it cannot be written.
     flag : str
         Option that chooses the place.
+    room : callable
+        Returns how much room there should be at a place, for where its disk is full.
     mode : int
         Permissions of the folder.
 
@@ -172,7 +174,7 @@ def make_folder(path: Path, where: Path, flag: str, *, mode: int = 0o777) -> Non
             pass
     except OSError as error:
         _remove_empty(made)
-        raise not_writable(where, error, flag) from error
+        raise not_writable(where, error, flag, room=room) from error
 
 
 def _missing(folder: Path) -> list[Path]:
@@ -186,10 +188,12 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def not_writable(path: Path, error: OSError, flag: str) -> OutputError:
+def not_writable(
+    path: Path, error: OSError, flag: str, *, room: Callable[[Path], str] = lambda _: "some room"
+) -> OutputError:
     """Return the error that says why nothing can be written at a place that an option chooses."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = f"free some room and run this command again, or {_ELSEWHERE} with {flag}"
+        advice = f"free {room(path)} and run this command again, or {_ELSEWHERE} with {flag}"
         return OutputError(str(path), "the disk is full", "room for the run", advice)
     found = f"it cannot be made ({error.strerror or error})"
     return OutputError(str(path), found, "a place that can be written", f"{_ELSEWHERE} with {flag}")
