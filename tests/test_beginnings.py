@@ -119,7 +119,11 @@ STEPS = [
 
 
 @posix
-@pytest.mark.parametrize(("module", "name", "after"), STEPS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("module", "name", "after"),
+    [*STEPS[:3], *(pytest.param(*step, marks=pytest.mark.full) for step in STEPS[3:])],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_nothing_that_a_killed_beginning_leaves_is_in_the_way(
     module: Any, name: str, after: bool, town: Path, capsys: Captured
 ) -> None:

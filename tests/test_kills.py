@@ -45,7 +45,7 @@ def scene(city: Path, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.mark.parametrize(
     ("target", "share"),
-    [("worker", 0.0), ("worker", 0.6), ("group", 0.5), ("scheduler", 0.5)],
+    [("worker", 0.6), ("group", 0.5), ("scheduler", 0.5)],
 )
 def test_a_killed_run_is_gone_on_with(target: str, share: float, scene: Scene, tmp_path: Path) -> None:
     outcome = killed_run(scene, target, Moment(int(share * scene.lines), 0.01), tmp_path / "run")
@@ -171,7 +171,13 @@ def kills(variable: str, count: int) -> st.SearchStrategy[dict[str, str]]:
     return st.integers(1, count).map(lambda number: {variable: str(number)})
 
 
-@pytest.mark.parametrize("schedulers", [IN_PROCESS, ("processes",)], ids=["in_process", "processes"])
+@pytest.mark.parametrize(
+    "schedulers",
+    [
+        pytest.param(IN_PROCESS, id="in_process"),
+        pytest.param(("processes",), id="processes", marks=pytest.mark.full),
+    ],
+)
 @FEW
 @given(data=st.data())
 def test_any_disturbance(

@@ -157,9 +157,7 @@ def test_unreadable_amounts_are_refused(text: str, town: Path, capsys: Captured)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are those of Linux")
-@pytest.mark.parametrize(
-    ("ulimit", "flags"), [("-v", ["--workers", "1"]), ("-d", ["--workers", "1"]), ("-d", ["--no-use-disk-store"])]
-)
+@pytest.mark.parametrize(("ulimit", "flags"), [("-v", ["--workers", "1"]), ("-d", ["--no-use-disk-store"])])
 def test_under_a_ulimit(ulimit: str, flags: list[str], town: Path) -> None:
     """What the refusal names is enough for the whole run, its report and picture included."""
 
