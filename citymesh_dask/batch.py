@@ -21,7 +21,7 @@ from .starting import start_city
 from .store.city_store import open_store
 
 
-def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
+def start_job(job: JobSpec, *, progress: bool = True, typed: str = "") -> Run[CityMesh]:
     """Check a job and start it; return at once with the future of its mesh.
 
     Parameters
@@ -30,6 +30,8 @@ def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
         What to run.
     progress : bool
         Whether to show progress.
+    typed : str
+        The command that was typed, where one was.
 
     Raises
     ------
@@ -37,7 +39,7 @@ def start_job(job: JobSpec, *, progress: bool = True) -> Run[CityMesh]:
         If the job cannot be run; nothing has been started then.
     """
     inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
-    return start_city(inputs, job.options, out=job.out, settings=job.settings, progress=progress, typed=job.typed)
+    return start_city(inputs, job.options, out=job.out, settings=job.settings, progress=progress, typed=typed)
 
 
 def finish_run(run: Run[CityMesh], *, own_process: bool = False) -> CityMesh:

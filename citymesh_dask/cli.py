@@ -192,7 +192,7 @@ def _run_jobs(jobs: list[JobSpec], given: argparse.Namespace) -> int:
         if len(jobs) > 1 and not given.quiet:
             _say(f"{job.name}: {job.out}")
         given.use_disk_store = job.settings.use_disk_store
-        run = start_job(dataclasses.replace(job, typed=given.typed), progress=not given.quiet)
+        run = start_job(job, progress=not given.quiet, typed=given.typed)
         if run.page_link and not given.quiet:
             _say(f"page of the run: {run.page_link}")
         mesh = finish_run(run, own_process=True)

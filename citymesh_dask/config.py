@@ -47,8 +47,6 @@ class JobSpec:
         How it is run.
     pipeline : str
         Which pipeline.
-    typed : str
-        The command that asked for it; "" where that was done from Python.
     """
 
     name: str
@@ -62,7 +60,6 @@ class JobSpec:
     options: CityOptions = field(default_factory=CityOptions)
     settings: RunSettings = field(default_factory=RunSettings)
     pipeline: str = "city"
-    typed: str = ""
 
 
 OPTION_KEYS = tuple(item.name for item in dataclasses.fields(CityOptions))

@@ -149,7 +149,7 @@ def run_demo(
         return DemoReport(root, _rows(root, _INPUTS))
     tell(f"building: the same as 'citymesh run {config}'")
     (job,) = load_jobs([config], ["overwrite=true"])
-    mesh = finish_run(start_job(dataclasses.replace(job, typed=typed), progress=progress))
+    mesh = finish_run(start_job(job, progress=progress, typed=typed))
     _check(mesh, tell)
     export_store(mesh.path, root / PICTURE, overwrite=True)
     return DemoReport(root, _rows(root, _INPUTS + _RESULTS), mesh_summary(mesh))

@@ -15,7 +15,7 @@ from .pipelines.city.choosing import Chooser
 from .pipelines.city.inputs.survey import CityInputs
 from .pipelines.city.job import job_file
 from .pipelines.city.plan import plan_city
-from .pipelines.city.planning.choice import Choice
+from .pipelines.city.planning.choice import Choice, memory_flag
 from .pipelines.city.request import survey_request
 from .settings import RunSettings
 from .starting import find_chooser, run_candidates
@@ -51,7 +51,7 @@ class DryRun:
         head += f"{'points/task':>12} {'threads':>8} {'time':>9}"
         lines = [self.plan.describe(), "", "with other amounts of memory:", head]
         lines += [_choice_line(choice) for choice in self.choices]
-        lines.append(f"the smallest memory that would do: --memory-limit {-(-self.smallest_bytes // 10**6)}MB")
+        lines.append(f"the smallest memory that would do: {memory_flag(self.smallest_bytes)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def plan_job(job: JobSpec) -> DryRun:
     candidates = run_candidates(settings, client)
     inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
     request = survey_request(inputs, job.options, job.out)
-    is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart)
+    is_finished(request, settings)
     chooser = find_chooser(request, settings, client)
     choice = chooser.choose(candidates)
     plan = plan_city(choice.job, str(job_file(choice.job.scratch.root)), choice.resources)

@@ -85,8 +85,7 @@ class Ending:
         refuse_changed(self.inputs, job.survey)
         self.ledger.seal()
         seal_store(job, receipts, inputs=self.inputs)
-        facts = run_facts(job, run.plan, receipts, inputs=self.inputs, begun=self.begun)
-        run.report = dataclasses.replace(facts, command=self.command)
+        run.report = run_facts(job, run.plan, receipts, command=self.command, inputs=self.inputs, begun=self.begun)
         run.raise_if_cancelled()
         try:
             write_report(open_store(self.job.out), run.report)
@@ -143,13 +142,13 @@ def start_city(
     client = find_client(settings, client)
     candidates = run_candidates(settings, client)
     request = survey_request(inputs, options, out)
-    if _is_finished(request, settings):
+    if is_finished(request, settings):
         return _finished_run(request, settings, candidates[0])
     _await_former_run(request.out)
     chooser = find_chooser(request, settings, client)
     with contextlib.ExitStack() as undo:
         undo.callback(claim(request.out).release)
-        if _is_finished(request, settings):  # by a run that ended before the claim
+        if is_finished(request, settings):  # by a run that ended before the claim
             undo.close()
             return _finished_run(request, settings, candidates[0])
         choice = chooser.choose(candidates)
@@ -162,10 +161,6 @@ def start_city(
     run.add_done_callback(lambda _: at_end.close())
     _runs[request.out] = run
     return run
-
-
-def _is_finished(request: Request, settings: RunSettings) -> bool:
-    return is_finished(request.out, request.fingerprint, overwrite=settings.overwrite, restart=settings.restart)
 
 
 def find_client(settings: RunSettings, client: Client | None = None) -> Client | None:
@@ -255,6 +250,7 @@ def _start(
     watchers.show_page(executor, plan, job)
     if progress:
         watchers.show_progress(plan)
+    again = how_to_go_on(ending.typed, kept=not isinstance(job.scratch, MemoryScratch))
     run = Run(
         plan,
         ending.ledger,
@@ -262,20 +258,18 @@ def _start(
         finish=ending,
         listeners=watchers.listeners,
         retries=settings.retries,
-        recovery=_recovery(ending, settings.on_error),
+        recovery=_recovery(ending, on_error=settings.on_error, again=again),
         name=watchers.name,
-        again=how_to_go_on(ending.typed, kept=not isinstance(job.scratch, MemoryScratch)),
+        again=again,
     )
     run.page_link = watchers.page.link if watchers.page else None
     run.add_done_callback(watchers.end)
     return run
 
 
-def _recovery(ending: Ending, on_error: str) -> TileRecovery:
+def _recovery(ending: Ending, *, on_error: str, again: str) -> TileRecovery:
     path, resources = str(job_file(ending.job.scratch.root)), resources_of(ending.plan)
-    return TileRecovery(
-        path, lambda changed: plan_city(changed, path, resources), on_error=on_error, typed=ending.typed
-    )
+    return TileRecovery(path, lambda changed: plan_city(changed, path, resources), on_error=on_error, again=again)
 
 
 def _check_storage(client: Client, ending: Ending) -> None:

@@ -24,8 +24,6 @@ from citymesh_dask.pipelines.city.planning.choice import (
     Sizes,
     choose,
     demand_of,
-    misfit,
-    needed_bytes,
     smallest_memory,
     stage_bytes,
     with_tasks,
@@ -71,7 +69,7 @@ def test_with_much_memory_nothing_is_small(survey: Survey, tmp_path: Path) -> No
 def test_less_memory_means_smaller_pieces_then_fewer_workers_then_one_process(survey: Survey, tmp_path: Path) -> None:
     found = [chosen(survey, tmp_path, candidates(size), **FINE) for size in (8e9, 1.1e9, 0.75e9, 0.5e9)]
     for choice in found:
-        assert misfit(choice.job, choice.resources) is None
+        assert demand_of(choice.job).misfit(choice.resources) is None
     workers = [choice.resources.n_workers for choice in found]
     assert workers == sorted(workers, reverse=True)
     assert found[0].resources.scheduler == "processes"
@@ -203,11 +201,12 @@ def test_needs_are_those_of_the_largest_stage_and_of_the_end(survey: Survey, tmp
     largest = max(stage_bytes(job).values())
     for resources in candidates(8e9):
         taken = with_tasks(resources, job).reserved_bytes
-        assert needed_bytes(job, resources) >= taken + resources.n_workers * largest
-        enough = replace(resources, allowed_bytes=needed_bytes(job, resources) + resources.n_workers)
-        assert misfit(job, enough) is None
-        assert misfit(job, replace(enough, allowed_bytes=enough.allowed_bytes - 2 * enough.n_workers)) is not None
-    assert smallest_memory([job], candidates(8e9)) == needed_bytes(job, candidates(8e9)[-1])
+        assert demand_of(job).needed_bytes(resources) >= taken + resources.n_workers * largest
+        enough = replace(resources, allowed_bytes=demand_of(job).needed_bytes(resources) + resources.n_workers)
+        assert demand_of(job).misfit(enough) is None
+        less = replace(enough, allowed_bytes=enough.allowed_bytes - 2 * enough.n_workers)
+        assert demand_of(job).misfit(less) is not None
+    assert smallest_memory([job], candidates(8e9)) == demand_of(job).needed_bytes(candidates(8e9)[-1])
 
 
 def test_sizes_become_smaller_all_down_the_ladder() -> None:

@@ -59,8 +59,8 @@ class Origin(Enum):
     """What the store that it replaces has kept."""
 
 
-def is_finished(out: Path, fingerprint: str, *, overwrite: bool, restart: bool = False) -> bool:
-    """Whether the store is there already; refuse to touch anything else that has its name.
+def is_finished(request: Request, settings: RunSettings) -> bool:
+    """Whether the store that is asked for is there already; refuse to touch anything else that has its name.
 
     Raises
     ------
@@ -68,6 +68,7 @@ def is_finished(out: Path, fingerprint: str, *, overwrite: bool, restart: bool =
         If something else is there, a damaged store, or, without ``overwrite``, the store of another run or
         one that is to be made anew.
     """
+    out, overwrite = request.out, settings.overwrite
     if not out.exists() or _is_empty_folder(out):
         return False
     try:
@@ -75,8 +76,9 @@ def is_finished(out: Path, fingerprint: str, *, overwrite: bool, restart: bool =
     except StoreError as error:
         found = f"it exists and is no whole city store ({error.found})"
         raise OutputError(str(out), found, "a new path", "choose another path, or remove it first") from error
-    same = attributes.get("fingerprint") == fingerprint
-    if same and not restart and not (overwrite and attributes.get("holes")):  # tiles that failed are tried again
+    same = attributes.get("fingerprint") == request.fingerprint
+    tried_again = overwrite and attributes.get("holes")  # the tiles that failed
+    if same and not settings.restart and not tried_again:
         return True
     if same and not overwrite:
         found = "it is complete, from the same inputs and options"
@@ -293,8 +295,12 @@ def _begin_partial(job: CityJob) -> None:
     if not begun.is_file() or begun.read_bytes() != owner:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(partial_path(Path(job.out), in_memory=True), ignore_errors=True)  # of a run that was killed
-    make_folder(partial, Path(job.out), "--out", room=functools.partial(missing_room, job))
+    _make_partial(job)
     write_whole(begun, owner)
+
+
+def _make_partial(job: CityJob) -> None:
+    make_folder(partial_store(job), Path(job.out), "--out", room=functools.partial(missing_room, job))
 
 
 def begin_store(job: CityJob) -> None:
@@ -305,9 +311,8 @@ def begin_store(job: CityJob) -> None:
     OutputError
         If it cannot be written.
     """
-    partial = partial_store(job)
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial, Path(job.out), "--out", room=functools.partial(missing_room, job))
+    shutil.rmtree(partial_store(job), ignore_errors=True)
+    _make_partial(job)
 
 
 def scratch_folder(out: Path, temp_dir: PathLike | None) -> Path:

@@ -14,7 +14,6 @@ from ...engine.failures import Change, Failure, died, failed_run
 from ...engine.plan import Plan
 from ...errors import InputError, RunError
 from ...geometry.pieces.bisection import coarse_spacing
-from ...store.memory_scratch import MemoryScratch
 from ...tiles import MESH_UNITS, SkippedTile, Tiling
 from .job import CityJob, change_job, load_job, plain_job
 from .planning.limits import missing_room
@@ -35,13 +34,13 @@ class TileRecovery:
         Returns the plan of a job.
     on_error : {"raise", "skip"}
         What a tile that fails for good does to the run.
-    typed : str
-        The command that was typed; "" where the run was begun from Python.
+    again : str
+        What to do to go on with the run; see `how_to_go_on`.
     """
 
-    def __init__(self, job_path: str, replan: Callable[[CityJob], Plan], *, on_error: str, typed: str = "") -> None:
+    def __init__(self, job_path: str, replan: Callable[[CityJob], Plan], *, on_error: str, again: str) -> None:
         self._path = job_path
-        self._typed = typed
+        self._again = again
         self._replan = replan
         self._skips = on_error == "skip"
 
@@ -77,7 +76,7 @@ class TileRecovery:
         if isinstance(failure.error, InputError):
             return failure.error
         job = load_job(self._path)
-        again = how_to_go_on(self._typed, kept=not isinstance(job.scratch, MemoryScratch))
+        again = self._again
         if failure.stage != TILES:
             if isinstance(failure.error, RunError):
                 return failure.error
@@ -152,7 +151,7 @@ def describe_tile(job: CityJob, tile: int) -> str:
     return f"tile {tile} (x {x + x0:.1f} to {x + x1:.1f} m, y {y + y0:.1f} to {y + y1:.1f} m)"
 
 
-def how_to_go_on(typed: str, *, kept: bool = True) -> str:
+def how_to_go_on(typed: str, *, kept: bool) -> str:
     """Return what to do after a run that failed.
 
     Parameters

@@ -22,7 +22,13 @@ from .table import MOST_EXAMPLES
 
 
 def run_facts(
-    job: CityJob, plan: Plan, receipts: Mapping[str, Receipt], *, inputs: Sequence[Mapping[str, Any]], begun: float
+    job: CityJob,
+    plan: Plan,
+    receipts: Mapping[str, Receipt],
+    *,
+    command: str,
+    inputs: Sequence[Mapping[str, Any]],
+    begun: float,
 ) -> RunFacts:
     """Return what the report of a city run shows.
 
@@ -34,6 +40,8 @@ def run_facts(
         Its stages.
     receipts : mapping of str to Receipt
         Receipts of all tasks.
+    command : str
+        The command that does the same.
     inputs : sequence of mapping
         Role and fingerprint of the input files.
     begun : float
@@ -46,6 +54,7 @@ def run_facts(
     for entry in reasons:
         outcomes[entry["status"]] = outcomes.get(entry["status"], 0) + entry["count"]
     return RunFacts(
+        command=command,
         store=job.out,
         inputs=tuple(dict(entry) for entry in inputs),
         plan=tuple(plan.rows()),
@@ -54,11 +63,7 @@ def run_facts(
         reasons=tuple(entry for entry in reasons if entry["reason"]),
         holes=tuple(map(describe_hole, find_holes(receipts))),
         splits=split_facts(job),
-        warnings=(
-            *run_notes(plan, (receipt.peak_bytes for receipt in receipts.values() if not receipt.reused)),
-            *job.survey.notes,
-            *late_notes(job.options, receipts),
-        ),
+        warnings=_warnings(job, plan, receipts),
         n_vertices=number["vertices"],
         n_faces=number["faces"],
         face_counts=_sums(receipts, "face_counts"),
@@ -95,6 +100,11 @@ def split_facts(job: CityJob) -> tuple[dict[str, Any], ...]:
     for tile in range(tiling.n_positions, len(tiling)):
         parts.setdefault(tiling.parents[tile - tiling.n_positions], []).append(tile)
     return tuple({"tile": tile, "parts": some} for tile, some in sorted(parts.items()))
+
+
+def _warnings(job: CityJob, plan: Plan, receipts: Mapping[str, Receipt]) -> tuple[str, ...]:
+    peaks = (receipt.peak_bytes for receipt in receipts.values() if not receipt.reused)
+    return (*run_notes(plan, peaks), *job.survey.notes, *late_notes(job.options, receipts))
 
 
 def late_notes(options: CityOptions, receipts: Mapping[str, Receipt]) -> list[str]:

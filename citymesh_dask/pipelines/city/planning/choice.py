@@ -173,16 +173,6 @@ def demand_of(job: CityJob) -> Demand:
     return Demand(stage, size, projected_tasks(job))
 
 
-def needed_bytes(job: CityJob, resources: Resources) -> int:
-    """Return the memory that a job needs with so many workers, bytes."""
-    return demand_of(job).needed_bytes(resources)
-
-
-def misfit(job: CityJob, resources: Resources) -> tuple[str, int] | None:
-    """Return the stage that does not fit and its bytes per task beyond an idle worker; None where all fit."""
-    return demand_of(job).misfit(resources)
-
-
 def with_tasks(resources: Resources, job: CityJob) -> Resources:
     """Return resources that know about how many tasks a job has."""
     return replace(resources, n_tasks=projected_tasks(job))
@@ -241,7 +231,7 @@ def _refusal(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> PlanEr
         found, expected, first = _cluster_refusal(demand, asked)
     elif over:
         found, expected, first = ulimit_refusal(what, demand.process_bytes(resources), resources)
-        first += f", and {_more_memory(needed)}" if needed > resources.allowed_bytes else ""
+        first += f", and give {memory_flag(needed)}" if needed > resources.allowed_bytes else ""
     else:
         reserved = replace(resources, n_tasks=demand.n_tasks).reserved_bytes
         how = f"{resources.n_workers} worker(s)" if resources.scheduler == "processes" else "one process"
@@ -249,7 +239,7 @@ def _refusal(jobs: Sequence[CityJob], candidates: Sequence[Resources]) -> PlanEr
             f"{what} is projected to need {_mb(size)} beside the {_mb(reserved)} reserved for {how}, "
             f"which do not fit in the {_mb(resources.allowed_bytes)} allowed"
         )
-        expected, first = f"at least {_mb(needed)}, the smallest that would do", _more_memory(needed)
+        expected, first = f"at least {_mb(needed)}, the smallest that would do", f"give {memory_flag(needed)}"
     advice = [first]
     shares = asked.scheduler != "processes" or not (asked.foreign or over)  # fewer workers would leave more for each
     if shares and len(candidates) == 1 and asked.n_workers > 1:
@@ -283,12 +273,16 @@ def _cluster_refusal(demand: Demand, resources: Resources) -> tuple[str, str, st
     needed = RESERVED_BYTES + demand.task_bytes
     found = f"a task is projected to need {_mb(demand.task_bytes)} beside the {_mb(RESERVED_BYTES)} of an idle worker, "
     found += f"while the workers of the cluster have {_mb(resources.worker_bytes)} for each of their threads"
-    least = f"{-(-needed // 10**6)}MB"
-    return found, f"at least {_mb(needed)} for each thread", f"start workers with --nthreads 1 --memory-limit {least}"
+    return found, f"at least {_mb(needed)} for each thread", f"start workers with --nthreads 1 {memory_flag(needed)}"
 
 
-def _more_memory(needed: int) -> str:
-    return f"give --memory-limit {-(-needed // 10**6)}MB"
+def memory_flag(needed_bytes: int) -> str:
+    """Return the words that allow so much memory, in whole megabytes.
+
+    >>> memory_flag(479_000_001)
+    '--memory-limit 480MB'
+    """
+    return f"--memory-limit {-(-needed_bytes // 10**6)}MB"
 
 
 def _mb(size: float) -> str:

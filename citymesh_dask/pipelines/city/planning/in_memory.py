@@ -11,7 +11,7 @@ from dataclasses import replace
 from ....engine.machine import Resources
 from ....errors import PlanError
 from ..job import CityJob
-from .choice import demand_of, ulimit_refusal
+from .choice import demand_of, memory_flag, ulimit_refusal
 from .costs import estimated_triangles
 
 BYTES_PER_TRIANGLE = 40
@@ -64,7 +64,7 @@ def choose_in_memory(job: CityJob, candidates: Sequence[Resources]) -> Resources
     found += f"{demand_of(job).task_bytes / 1e6:.0f} MB and what the process itself takes: too much for the "
     found += f"{resources.allowed_bytes / 1e6:.0f} MB allowed"
     expected = f"at least {needed / 1e6:.0f} MB for {resources.n_workers} thread(s)"
-    raise PlanError("option use_disk_store", found, expected, f"{advice}give --memory-limit {-(-needed // 10**6)}MB")
+    raise PlanError("option use_disk_store", found, expected, f"{advice}give {memory_flag(needed)}")
 
 
 def needed_in_memory(job: CityJob, candidates: Sequence[Resources]) -> list[int]:
