@@ -74,8 +74,10 @@ def build_city_mesh(
     keep_intermediate: bool = False,
     on_error: str = "raise",
     retries: int = 1,
+    task_time_limit: str | int = "auto",
     overwrite: bool = False,
     restart: bool = False,
+    verify_inputs: bool = False,
     allow_tmpfs: bool = False,
     log: bool | PathLike = False,
     progress: bool = True,
@@ -122,10 +124,17 @@ def build_city_mesh(
     retries : int
         How often a failed task is tried again. Tasks that memory is short for are done once more alone instead;
         then their tile is split in four.
+    task_time_limit : int or "auto"
+        Seconds after which a task that has not ended is taken for one that never will, and is stopped, done once more
+        alone, and then split in four; 0 for never. "auto" takes 10 minutes, or 20 times what is projected if that is
+        more. In this process nothing can be stopped; on workers of others nothing is, it is only said.
     overwrite : bool
         Replace a store of another run; what does not depend on the changed inputs or options is taken from it.
     restart : bool
         Do all tasks again, whatever earlier runs left.
+    verify_inputs : bool
+        Read all bytes of all inputs before anything is decided, and tell by them whether an input has changed;
+        by default size, time and samples tell. A run that was begun without it is done again where it read inputs.
     allow_tmpfs : bool
         Accept a scratch folder that is in memory.
     log : bool or path
@@ -158,8 +167,10 @@ def build_city_mesh(
         keep_intermediate=keep_intermediate,
         on_error=on_error,
         retries=retries,
+        task_time_limit=task_time_limit,
         overwrite=overwrite,
         restart=restart,
+        verify_inputs=verify_inputs,
         allow_tmpfs=allow_tmpfs,
         log=log if isinstance(log, bool) else os.fspath(log),
     )

@@ -78,7 +78,7 @@ def plan_job(job: JobSpec) -> DryRun:
     client = client_of(settings.scheduler_address)
     candidates = run_candidates(settings, client)
     inputs = CityInputs(job.footprints, job.layer, job.points, job.terrain, job.surface, job.building_heights)
-    request = survey_request(inputs, job.options, job.out)
+    request = survey_request(inputs, job.options, job.out, verify_inputs=settings.verify_inputs)
     is_finished(request, settings)
     chooser = find_chooser(request, settings, client)
     choice = chooser.choose(candidates)

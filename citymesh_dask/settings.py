@@ -33,7 +33,7 @@ class RunSettings:
     memory_limit: str | int = _setting(
         "auto", "memory of the whole process tree, such as 2GB; auto: 0.6 of what is free", kind="size"
     )
-    n_workers: str | int = _setting("auto", "worker processes or threads", kind="count")
+    n_workers: str | int = _setting("auto", "worker processes or threads", kind="count", low=1)
     scheduler: str = _setting(
         "processes", "where tasks run", kind="choice", choices=("processes", "threads", "synchronous")
     )
@@ -53,8 +53,17 @@ class RunSettings:
         choices=("raise", "skip"),
     )
     retries: int = _setting(1, "how often a failed task is tried again", kind="whole")
+    task_time_limit: str | int = _setting(
+        "auto",
+        "seconds after which a task that has not ended is stopped, where workers are processes of ours; 0: never; "
+        "auto: 10 minutes, or 20 times what is projected",
+        kind="count",
+    )
     overwrite: bool = _setting(False, "replace the store if it exists", kind="flag")
     restart: bool = _setting(False, "do everything again, whatever earlier runs left", kind="flag")
+    verify_inputs: bool = _setting(
+        False, "tell inputs apart by all their bytes, not by size, time and samples", kind="flag"
+    )
     allow_tmpfs: bool = _setting(False, "accept a folder for intermediate data that is in memory", kind="flag")
 
     log: bool | str = _setting(False, "write a log of JSON lines to a file, by default beside the store", kind="log")
@@ -73,8 +82,8 @@ def _check_setting(item: dataclasses.Field[Any], value: Any) -> None:
         expected = f"one of {', '.join(choices)}"
     elif kind == "whole" and not (whole and value >= low):
         expected = f"a whole number from {low}"
-    elif kind == "count" and not (value == "auto" or (whole and value >= 1)):
-        expected = "auto or a whole number from 1"
+    elif kind == "count" and not (value == "auto" or (whole and value >= low)):
+        expected = f"auto or a whole number from {low}"
     elif kind == "size" and not (isinstance(value, str) or (whole and value > 0)):
         expected = "auto, or a size such as 2GB"
     elif kind == "address" and not (value is None or (isinstance(value, str) and value)):

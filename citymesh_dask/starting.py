@@ -23,6 +23,7 @@ from .engine.main_guard import check_main_guard, refuse_unguarded_script
 from .engine.plan import Plan
 from .engine.remote import await_resources, check_storage, check_versions, client_of
 from .engine.run import Run
+from .engine.time_limits import TimeLimits
 from .errors import OutputError, RunError
 from .options import CityOptions
 from .pipelines.city.begin import Origin, begin_job, is_finished, remove_leftovers, scratch_folder
@@ -141,7 +142,7 @@ def start_city(
     """
     client = find_client(settings, client)
     candidates = run_candidates(settings, client)
-    request = survey_request(inputs, options, out)
+    request = survey_request(inputs, options, out, verify_inputs=settings.verify_inputs)
     if is_finished(request, settings):
         return _finished_run(request, settings, candidates[0])
     _await_former_run(request.out)
@@ -246,7 +247,8 @@ def _start(
     log = log_path(Path(job.out), settings.log)
     if log is not None:
         watchers.write_log(log, plan, begun_facts(job, ending.inputs, ending.command))
-    executor = _executor(plan, job, client=client, scheduler=scheduler)
+    limits = TimeLimits.of_plan(plan, settings.task_time_limit)
+    executor = _executor(plan, job, client=client, scheduler=scheduler, limits=limits)
     watchers.show_page(executor, plan, job)
     if progress:
         watchers.show_progress(plan)
@@ -285,22 +287,21 @@ def _check_storage(client: Client, ending: Ending) -> None:
         raise
 
 
-def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str) -> Executor:
+def _executor(plan: Plan, job: CityJob, *, client: Client | None, scheduler: str, limits: TimeLimits) -> Executor:
     if client is not None:
-        return ClusterExecutor(client)
+        return ClusterExecutor(client, time_limits=limits)
     if isinstance(job.scratch, MemoryScratch) and scheduler == "processes":
         scheduler = "threads"
     if scheduler != "processes":
         return LocalExecutor(scheduler, plan.n_workers)
     resources = resources_of(plan)
-    return ClusterExecutor(
-        *local_cluster(
-            n_workers=plan.n_workers,
-            worker_bytes=resources.worker_bytes,
-            local_directory=str(job.scratch.root / "dask"),
-            preload=("citymesh_dask.pipelines.city.plan",),
-        )
+    client, cluster = local_cluster(
+        n_workers=plan.n_workers,
+        worker_bytes=resources.worker_bytes,
+        local_directory=str(job.scratch.root / "dask"),
+        preload=("citymesh_dask.pipelines.city.plan",),
     )
+    return ClusterExecutor(client, cluster, limits)
 
 
 def _finished_run(request: Request, settings: RunSettings, resources: Resources) -> Run[CityMesh]:

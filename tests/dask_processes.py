@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import json
 import os
 import signal
@@ -36,13 +37,18 @@ class DaskProcesses:
             "scheduler", ["scheduler", *listening, "--scheduler-file", str(self._file), *flags]
         )
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
-        wait_for(self._file.exists)
+        wait_for(self._is_there)
 
     @property
     def address(self) -> str:
         """Address of the scheduler."""
         found: str = json.loads(self._file.read_text())["address"]
         return found
+
+    def _is_there(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):  # it may be half written
+            return bool(self.address)
+        return False
 
     def add_worker(self, name: str, *flags: str, before: tuple[str, ...] = ()) -> None:
         """Begin a worker of one thread; ``before`` are words in front of its command."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,21 @@ def _abort_large(tile_m: float, amount: int) -> None:
         os.abort()
 
 
+def _loop(tile_m: float, amount: int) -> None:
+    while True:
+        pass
+
+
+def _loop_large(tile_m: float, amount: int) -> None:
+    if tile_m > 15:
+        _loop(tile_m, amount)
+
+
+def _hold(tile_m: float, amount: int) -> None:
+    """Never come back from a library, which keeps the interpreter all the time: the worker falls silent."""
+    re.match(r"(a+)+$", "a" * 100 + "b")
+
+
 def _fail_once(tile_m: float, amount: int) -> None:
     mark = Path(os.environ["POISON_MARK"])
     if not mark.exists():
@@ -53,6 +69,9 @@ KINDS: dict[str, Callable[[float, int], None]] = {
     "abort": _abort,
     "exhaust": _exhaust,
     "abort_large": _abort_large,
+    "loop": _loop,
+    "loop_large": _loop_large,
+    "hold": _hold,
     "fail_once": _fail_once,
     "fail_trace": _fail,
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rasterio
 
 import citymesh_dask as cm
 from citymesh_dask import cli
@@ -15,6 +17,7 @@ from citymesh_dask.errors import InputError
 from citymesh_dask.pipelines.checking.check import check_store
 from citymesh_dask.pipelines.city.ending import table
 from citymesh_dask.pipelines.city.outlines import footprints
+from citymesh_dask.store.fingerprint import file_fingerprint
 from tests.hostile import HOUSES, refused, write_cloud, write_town
 from tests.vector_samples import write_vectors
 
@@ -100,3 +103,45 @@ def test_in_memory_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"town\.laz: it changed while"):
         run.result(60)
     assert not Path("out.zarr").exists()
+
+
+def change_unseen(path: Path) -> None:
+    """Raise one cell by a metre where no sample is taken; size and time stay."""
+    stat, known = path.stat(), file_fingerprint(path)
+    with rasterio.open(path, "r+") as raster:
+        heights = raster.read(1)
+        heights[heights.shape[0] // 2, heights.shape[1] // 2] += 1
+        raster.write(heights, 1)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert file_fingerprint(path) == known
+
+
+def test_what_samples_cannot_see_is_seen_where_all_bytes_are_verified(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("citymesh_dask.store.fingerprint.BLOCK_BYTES", 8)
+    verified = [*build(), "--verify-inputs"]
+    assert cli.main(verified) == 0
+    made = cm.open_mesh("out.zarr").attributes
+    assert [len(entry["content"]) for entry in made["inputs"]] == [32, 32, 32]
+    assert cli.main(verified) == 0  # it is complete
+    change_unseen(Path("town/town.tif"))
+    refused(capsys, verified, "it holds the result of another run, of other inputs or options", "--overwrite")
+    assert cli.main([*verified, "--overwrite", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["report"]["stages"]
+    redone = {stage["name"] for stage in stages if stage["tasks"] > stage["reused"]}
+    assert "terrain_cells" in redone
+    assert not {"read_footprints", "sample_points"} & redone
+
+
+def test_inputs_that_were_not_verified_are_told_apart(capsys: Captured) -> None:
+    assert cli.main(build()) == 0
+    assert all("content" not in entry for entry in cm.open_mesh("out.zarr").attributes["inputs"])
+    refused(capsys, [*build(), "--verify-inputs"], "of inputs that were not verified", "--overwrite")
+
+
+def test_an_address_cannot_be_verified(capsys: Captured) -> None:
+    command = [word if word != "town/town.tif" else "/vsizip/town.zip/town.tif" for word in build()]
+    with zipfile.ZipFile("town.zip", "w") as archive:
+        archive.write("town/town.tif", "town.tif")
+    refused(capsys, [*command, "--verify-inputs"], "/vsizip/town.zip/town.tif: an address", "download it first")

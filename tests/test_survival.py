@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import citymesh_dask as cm
@@ -237,6 +238,41 @@ def test_a_tile_that_kills_its_workers_is_skipped(town: Path, poisoned: Poisoned
     found = answer(build(town, "--on-error", "skip", scheduler="processes"), capsys, code=1)
     assert "its worker process died" in found["report"]["holes"][0]
     assert [problem.kind for problem in check_store("out.zarr").problems] == ["hole where a tile failed"]
+
+
+# ---- tiles that never end ----------------------------------------------------------------------------
+
+LIMIT = ("--task-time-limit", "3")
+
+
+def test_a_tile_that_never_ends_is_stopped(town: Path, here: Path, poisoned: Poisoned, capsys: Captured) -> None:
+    """It keeps the interpreter of its worker, which cannot be asked any more."""
+    poisoned("hold")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert cli.main(build(town, *LIMIT, scheduler="processes")) == 1
+    message = capsys.readouterr().err.rstrip("\n")
+    where = "task mesh_tile-0005, tile 5 (x 1045.0 to 1060.0 m, y 2000.0 to 2013.3 m): it ran for "
+    advice = ("tried alone", "--task-time-limit", "--on-error skip", "the same command again")
+    assert_one_message(message, where, " s without an end (projected 0.0 s)", *advice)
+    assert "memory" not in message and results(here) == []
+    assert len(list((here / "out.zarr.scratch" / "receipts").glob("mesh_tile-*"))) == N_TILES - 1
+    alive = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    assert [child for child in alive if "multiprocessing.resource_tracker" not in " ".join(child.cmdline())] == []
+
+
+def test_a_tile_that_never_ends_is_skipped(town: Path, poisoned: Poisoned, capsys: Captured) -> None:
+    poisoned("loop", LOST_TILE)
+    found = answer(build(town, *LIMIT, "--on-error", "skip", scheduler="processes"), capsys, code=1)
+    (line,) = found["report"]["holes"]
+    assert line.startswith("tile 6,") and "it ran for " in line and " without an end" in line
+    assert [problem.kind for problem in check_store("out.zarr").problems] == ["hole where a tile failed"]
+
+
+def test_a_tile_that_never_ends_for_its_size_is_split(town: Path, poisoned: Poisoned, capsys: Captured) -> None:
+    poisoned("loop_large", 1)
+    found = answer(build(town, *LIMIT, scheduler="processes", tile_size=30), capsys)
+    assert found["report"]["splits"] == [{"tile": 1, "parts": [4, 5, 6, 7]}]
+    assert check_store("out.zarr").ok
 
 
 @pytest.mark.parametrize(("kind", "on_error"), [("exhaust", "raise"), ("fail", "skip")])

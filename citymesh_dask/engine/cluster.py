@@ -10,8 +10,8 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import dask
 from dask.delayed import Delayed
@@ -26,6 +26,10 @@ from .ledger import Receipt
 from .main_guard import MAIN_GUARD, check_main_guard
 from .memory import FILE_SLACK_BYTES, SHARED_BYTES
 from .signals import begin_tracker, undisturbed
+from .time_limits import TimeLimits
+from .worker_watch import WorkerWatch
+
+T = TypeVar("T")
 
 WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
 """Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Workers are not
@@ -39,8 +43,8 @@ _POLL_PAUSE = 30
 _MOST_PAUSE_SECONDS = 1.0
 """But no longer than this, however many there are."""
 _SCALE_SECONDS = 60.0
-_LOOK_SECONDS = 5.0
-"""So often the scheduler of others is asked for its workers as long as nothing ends."""
+_ANSWER_SECONDS = 1.0
+"""So often it is looked around while an answer is waited for."""
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, "MALLOC_ARENA_MAX": 1}
 """Dask's own, but for MALLOC_TRIM_THRESHOLD_: with it glibc gives every array back to the system at once, and the
 next one is zeroed page by page; tile tasks then take a quarter longer, for the same peak of memory. Of several heaps
@@ -68,19 +72,21 @@ class ClusterExecutor:
         Connected client.
     cluster : distributed.LocalCluster, optional
         The cluster behind it if it is ours, to be closed with the run.
+    time_limits : TimeLimits, optional
+        How long tasks may run; for ever where nothing is said.
     """
 
     in_process = False
 
-    def __init__(self, client: Client, cluster: LocalCluster | None = None) -> None:
+    def __init__(
+        self, client: Client, cluster: LocalCluster | None = None, time_limits: TimeLimits | None = None
+    ) -> None:
         self._client = client
         self._address = str(getattr(client.scheduler, "address", "of the client"))
         self._cluster = cluster
         self._limits = [] if cluster is None else self._worker_limits()
         self._reduced = False
-        self._last_seen = self._last_look = 0.0
-        self._has_workers = True
-        self._say: Tell = lambda _: None
+        self._watch = WorkerWatch(client, cluster, time_limits or TimeLimits(0))
         self._stop = threading.Event()
 
     @property
@@ -103,10 +109,9 @@ class ClusterExecutor:
 
     def wait(self, futures: Futures, on_end: OnEnd, tell: Tell) -> None:
         """Follow the futures as they complete."""
-        self._say = tell
         names = {future.key: name for name, future in futures.items()}
         pending = list(futures.values())
-        self._last_seen = self._last_look = time.monotonic()
+        self._watch.begin(names, tell)
         while pending:
             # Not by as_completed, which keeps a coroutine for each future: 100,000 tiles have as many.
             began = time.perf_counter()
@@ -123,9 +128,9 @@ class ClusterExecutor:
             try:
                 go_on = self._tell(by_status, names, on_end)
                 if by_status:
-                    self._last_look = time.monotonic()
+                    self._watch.something_ended()
                 if pending and go_on:
-                    self._look_for_workers()
+                    self._watch.look()
             except (concurrent.futures.CancelledError, CommClosedError) as error:
                 if self._stop.is_set():
                     raise
@@ -136,26 +141,6 @@ class ClusterExecutor:
             if pending:
                 self._stop.wait(min(max(_POLL_SECONDS, _POLL_PAUSE * looked), _MOST_PAUSE_SECONDS))
 
-    def _look_for_workers(self) -> None:
-        """Raise where all workers of our own cluster are gone and none comes back; to others new ones may come."""
-        now = time.monotonic()
-        if self._cluster is None:
-            if now - self._last_look > _LOOK_SECONDS:
-                self._last_look = now
-                there = bool(self._client.scheduler_info(n_workers=1)["workers"])
-                if self._has_workers and not there:
-                    self._say(f"workers of {self._address}: all have left")
-                self._has_workers = there
-        elif self._cluster.scheduler.workers:
-            self._last_seen = now
-        elif now - self._last_seen > _SCALE_SECONDS:
-            raise RunError(
-                "local cluster",
-                f"its workers died, and none could be started again within {_SCALE_SECONDS:g} s",
-                "memory and processes that are left for a worker",
-                "look for what ended them in the log of the system; the same command goes on from the finished tasks",
-            )
-
     def _tell(self, by_status: Mapping[str, Sequence[Any]], names: Mapping[str, str], on_end: OnEnd) -> bool:
         """Tell of a batch of futures; return whether to go on."""
         ended: list[tuple[str, Receipt | None, BaseException | None]] = []
@@ -164,6 +149,9 @@ class ClusterExecutor:
                 ended += self._gathered(futures, names)
             else:
                 ended += [(names[future.key], None, future.exception()) for future in futures]
+        for name, _, error in ended:
+            if error is not None:
+                self._watch.explain(name, error)
         told = [on_end(*one) for one in ended]  # every one of them, whatever is said of the first
         return all(told)
 
@@ -192,19 +180,34 @@ class ClusterExecutor:
             found: list[Receipt | None] = await self._client.gather(futures, asynchronous=True)
             return found
 
-        gathering = asyncio.run_coroutine_threadsafe(gather(), self._client.loop.asyncio_loop)
-        while not concurrent.futures.wait([gathering], _LOOK_SECONDS).done:
+        return self._awaited(gather(), self._watch.look)
+
+    def _awaited(self, asking: Coroutine[Any, Any, T], look_around: Callable[[], None]) -> concurrent.futures.Future[T]:
+        """Return an answer of the cluster when it is there; ``look_around`` may raise while it is not."""
+        answer = asyncio.run_coroutine_threadsafe(asking, self._client.loop.asyncio_loop)
+        while not concurrent.futures.wait([answer], _ANSWER_SECONDS).done:
             if self._stop.is_set():
                 raise concurrent.futures.CancelledError
-            self._look_for_workers()
-        return gathering
+            look_around()
+        return answer
 
     def _drain(self, futures: Futures) -> None:
-        """Begin nothing more and wait for what runs, so that its receipts are kept."""
-        self._cancel(futures)
+        """Begin nothing more and wait for what runs, so that its receipts are kept; not for what never ends."""
         keys = {future.key for future in futures.values()}
+        end = time.monotonic() + self._watch.longest_seconds()
+        self._cancel(futures)
+
+        async def count() -> int:
+            running = await self._client.run(_count_running, keys, on_error="ignore", asynchronous=True)
+            return sum(running.values())
+
+        def look_at_clock() -> None:
+            if time.monotonic() > end:
+                raise TimeoutError
+
         with contextlib.suppress(OSError, RuntimeError):
-            while any(n for n in self._client.run(_count_running, keys, on_error="ignore").values()):
+            while self._awaited(count(), look_at_clock).result():
+                look_at_clock()
                 if self._stop.wait(_POLL_SECONDS):
                     raise concurrent.futures.CancelledError
 

@@ -18,6 +18,7 @@ from .plan import Plan
 _TASK = "in task "
 _SHORT = (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 """What the system says where room, processes or files are short."""
+_ENDLESS = "its worker was ended: "
 _PEAK = re.compile(r"^with (\d+) bytes resident at most$")
 
 
@@ -61,7 +62,8 @@ class Failure:
     def cause(self) -> str:
         """What went wrong, as one line for people."""
         if died(self.error):
-            return "its worker process died: killed from outside, for want of memory, or by a library that aborts"
+            why = "its worker process died: killed from outside, for want of memory, or by a library that aborts"
+            return endless(self.error) or why
         text = str(self.error) if isinstance(self.error, CityMeshError) else _typed(self.error)
         return " ".join(text.split())
 
@@ -184,6 +186,17 @@ def died(error: BaseException) -> bool:
     return type(error).__name__ == "KilledWorker"
 
 
+def endless_note(found: str) -> str:
+    """Return the note that the error of a task carries whose worker was ended because the task did not end."""
+    return f"{_ENDLESS}{found}"
+
+
+def endless(error: BaseException) -> str:
+    """Return how long a task ran that did not end; nothing for any other error."""
+    notes = getattr(error, "__notes__", [])
+    return next((note.removeprefix(_ENDLESS) for note in notes if note.startswith(_ENDLESS)), "")
+
+
 def may_succeed_again(error: BaseException) -> bool:
     """Whether trying again at once may help: not where memory was short, and not where an input is bad."""
     return not is_for_memory(error) and not isinstance(error, InputError)
@@ -221,6 +234,8 @@ def failed_run(where: str, error: BaseException, again: str = "", *, room: str =
     found = Failure("", "", error).cause
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         found, again = f"the disk is full ({error.filename or error})", f"free {room}, then {again}"
+    elif endless(error):
+        again = f"allow more time with --task-time-limit if it is only slow, then {again}"
     elif is_for_memory(error):
         again = f"allow more memory or fewer workers, then {again}; or choose smaller tiles"
     failure = RunError(where, found, advice=again)

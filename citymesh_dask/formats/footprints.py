@@ -62,6 +62,8 @@ class FootprintSource:
         Attribute that identifies a feature; None: its number in the file (FID).
     by_number : bool
         True where features are found by number: an indexed FlatGeobuf skips by reading otherwise.
+    content : str
+        Hash of all bytes of the file and of those beside it, where the run was asked to verify its inputs; else "".
     """
 
     path: str
@@ -75,6 +77,7 @@ class FootprintSource:
     dtypes: tuple[str, ...]
     id_field: str | None
     by_number: bool
+    content: str = ""
 
     @property
     def seeks(self) -> bool:

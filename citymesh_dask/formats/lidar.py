@@ -67,6 +67,8 @@ class PointSource:
         Whether it is a cloud-optimised point cloud.
     metres_per_height : float or None
         Unit of heights stated by a GeoTIFF key, metres; None where there is none.
+    content : str
+        Hash of all bytes of the file and of those beside it, where the run was asked to verify its inputs; else "".
     """
 
     path: str
@@ -78,6 +80,7 @@ class PointSource:
     point_format: int
     copc: bool
     metres_per_height: float | None
+    content: str = ""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ class RasterSource:
         Whether the first row of the file is the northernmost.
     bands : int
         Number of bands; the first one is read.
+    content : str
+        Hash of all bytes of the file and of those beside it, where the run was asked to verify its inputs; else "".
     """
 
     path: str
@@ -65,6 +67,7 @@ class RasterSource:
     crs: str | None
     top_down: bool
     bands: int
+    content: str = ""
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

@@ -7,10 +7,23 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..formats.input_names import files_beside
 from .trace import active_trace, note_file
+
+
+class Source(Protocol):
+    """An input file, as its header describes it."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def content(self) -> str:
+        """Hash of all its bytes; "" where that was not asked for."""
+
 
 SAMPLES = 16
 BLOCK_BYTES = 1 << 16
@@ -49,16 +62,32 @@ def _add_file(digest: hashlib.blake2b, path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def content_hash(path: str | Path, beside: Sequence[Path] = ()) -> str:
+    """Return a hash of all bytes of a file, and of those that are read along with it; a folder is the files in it.
+
+    Raises
+    ------
+    OSError
+        If one of them cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for file in beside if Path(path).is_dir() else (Path(path), *beside):
+        with open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, hashlib.blake2b).digest())
+    return digest.hexdigest()
+
+
 def known_file(path: str | Path) -> str:
     """Return the fingerprint of an input and the files beside it as text; blocks are read once per process and time."""
     beside = files_beside(str(path))
     return _known_file(str(path), beside, tuple(_stamp(file) for file in (Path(path), *beside)))
 
 
-def note_input(path: str | Path) -> None:
+def note_input(source: Source) -> None:
     """Note in the trace of the task at work that it reads an input file."""
     if active_trace() is not None:
-        note_file(str(path), known_file(path))
+        note_file(source.path, known_file(source.path))
+        _ = source.content  # the job tells the trace what is looked at
 
 
 def _stamp(path: Path) -> tuple[int, int]:

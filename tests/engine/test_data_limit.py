@@ -206,7 +206,7 @@ def test_a_task_that_kills_its_workers_fails_alone_and_harms_nobody(tmp_path: Pa
 
 
 def test_workers_that_do_not_come_back_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citymesh_dask.engine.cluster._SCALE_SECONDS", 1.0)
+    monkeypatch.setattr("citymesh_dask.engine.worker_watch.GONE_SECONDS", 1.0)
     client, own = local_cluster(n_workers=1, worker_bytes=WORKER_BYTES)
     plan = Plan((numbered_stage("napping", napping, 50, arguments=(str(tmp_path),)),), 1 << 30, 2)
     run = Run(plan, receipts(tmp_path), ClusterExecutor(client, own), finish=lambda r: "end")
@@ -219,8 +219,7 @@ def test_results_that_are_lost_with_all_workers_do_not_keep_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was lost is to be made again, by nobody."""
-    monkeypatch.setattr("citymesh_dask.engine.cluster._SCALE_SECONDS", 1.0)
-    monkeypatch.setattr("citymesh_dask.engine.cluster._LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("citymesh_dask.engine.worker_watch.GONE_SECONDS", 1.0)
     client, own = local_cluster(n_workers=1, worker_bytes=WORKER_BYTES)
     executor = ClusterExecutor(client, own)
     monkeypatch.setattr(executor, "_tell", lambda *_: own.scale(0) or time.sleep(1) or real(*_))

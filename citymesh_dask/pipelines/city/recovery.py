@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...engine.events import TaskTrouble
-from ...engine.failures import Change, Failure, died, failed_run
+from ...engine.failures import Change, Failure, died, endless, failed_run
+from ...engine.machine import resources_of
 from ...engine.plan import Plan
 from ...errors import InputError, RunError
 from ...geometry.pieces.bisection import coarse_spacing
@@ -83,6 +84,8 @@ class TileRecovery:
             again, room = self._with_figures(job, failure, again), _room(job, failure.error)
             return failed_run(f"task {failure.key}", failure.error, again, room=room)
         where = describe_tile(job, tile_of(failure.key))
+        if endless(failure.error):
+            return self._too_slow(failure, where=where, again=again)
         if failure.for_memory:
             return self._too_large(job, failure, where=where, again=again)
         if isinstance(failure.error, RunError):
@@ -97,13 +100,22 @@ class TileRecovery:
         """Return the error for a tile for which memory is short, alone and however small it is."""
         found = f"{failure.cause}; it was tried alone, and cannot be divided any further{self._figures(job, failure)}"
         size = job.options.max_mesh_size
-        advice = f"allow more with --memory-limit, or do without this tile with --on-error skip; {again}"
+        foreign = resources_of(self._replan(job)).foreign
+        more = "start workers with more memory" if foreign else "allow more with --memory-limit"
+        advice = f"{more}, or do without this tile with --on-error skip; {again}"
         if not died(failure.error):
             advice = f"choose a larger --max-mesh-size than {size:g} (which begins anew), {advice}"
         return _with_cause(RunError(f"task {failure.key}, {where}", found, "a tile that fits", advice), failure.error)
 
+    def _too_slow(self, failure: Failure, *, where: str, again: str) -> RunError:
+        """Return the error for a tile that does not end, alone and however small it is."""
+        found = f"{failure.cause}; it was tried alone, and cannot be divided any further"
+        more = "allow more with --task-time-limit if it is only slow"
+        advice = f"{more}, or do without this tile with --on-error skip; {again}"
+        return _with_cause(RunError(f"task {failure.key}, {where}", found, "a tile that ends", advice), failure.error)
+
     def _with_figures(self, job: CityJob, failure: Failure, again: str) -> str:
-        return f"{again}{self._figures(job, failure)}" if failure.for_memory else again
+        return f"{again}{self._figures(job, failure)}" if failure.for_memory and not endless(failure.error) else again
 
     def _figures(self, job: CityJob, failure: Failure) -> str:
         """Return what was projected, measured and allowed."""

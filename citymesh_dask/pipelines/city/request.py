@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, OutputError
-from ...formats.input_names import files_beside
+from ...formats.footprints import FootprintSource
+from ...formats.input_names import files_beside, is_virtual
+from ...formats.lidar import PointSource
+from ...formats.rasters import RasterSource
 from ...options import CityOptions
-from ...store.fingerprint import combined_fingerprint, file_fingerprint
+from ...store.fingerprint import Source, combined_fingerprint, content_hash, file_fingerprint
 from .inputs.survey import CityInputs, PathLike, Survey, survey_city
+
+AnySource = FootprintSource | PointSource | RasterSource
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,10 @@ class Request:
     fingerprint: str
 
 
-def survey_request(inputs: CityInputs, options: CityOptions, out: PathLike | None) -> Request:
-    """Look at what was asked for; only headers are read.
+def survey_request(
+    inputs: CityInputs, options: CityOptions, out: PathLike | None, *, verify_inputs: bool = False
+) -> Request:
+    """Look at what was asked for; only headers are read, unless all bytes of the inputs are to be verified.
 
     Raises
     ------
@@ -50,6 +58,8 @@ def survey_request(inputs: CityInputs, options: CityOptions, out: PathLike | Non
     """
     target = output_path(out)
     survey = survey_city(inputs, options)
+    if verify_inputs:
+        survey = _with_contents(survey)
     described = describe_inputs(survey)
     known = {"inputs": described, "options": asdict(options), "layer": inputs.layer}
     return Request(survey, options, target, tuple(described), combined_fingerprint(known))
@@ -58,10 +68,38 @@ def survey_request(inputs: CityInputs, options: CityOptions, out: PathLike | Non
 def describe_inputs(survey: Survey) -> list[dict[str, Any]]:
     """Return role and fingerprint of every input file, those that a pattern or a folder stood for one by one."""
     rasters = {"terrain": survey.terrain, "surface": survey.surface, "building_heights": survey.building_heights}
-    files = [("footprints", source.path) for source in survey.footprints]
-    files += [("points", source.path) for source in survey.points]
-    files += [(role, source.path) for role, source in rasters.items() if source is not None]
-    return [{"role": role, **file_fingerprint(path, files_beside(path))} for role, path in files]
+    sources: list[tuple[str, Source]] = [("footprints", source) for source in survey.footprints]
+    sources += [("points", source) for source in survey.points]
+    sources += [(role, source) for role, source in rasters.items() if source is not None]
+    return [_describe(role, source) for role, source in sources]
+
+
+def _describe(role: str, source: Source) -> dict[str, Any]:
+    known = {"role": role, **file_fingerprint(source.path, files_beside(source.path))}
+    return {**known, "content": source.content} if source.content else known
+
+
+def _with_contents(survey: Survey) -> Survey:
+    """Return a survey whose sources know the hash of all their bytes."""
+    sources = (*survey.footprints, *survey.points, survey.terrain, survey.surface, survey.building_heights)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(_with_content, sources))
+    n, m = len(survey.footprints), len(survey.footprints) + len(survey.points)
+    known: dict[str, Any] = {"footprints": tuple(found[:n]), "points": tuple(found[n:m])}
+    known |= zip(("terrain", "surface", "building_heights"), found[m:], strict=True)
+    return replace(survey, **known)
+
+
+def _with_content(source: AnySource | None) -> AnySource | None:
+    if source is None:
+        return None
+    if is_virtual(source.path):
+        advice = "download it first, or leave verify_inputs out"
+        raise InputError(source.path, "an address, whose bytes cannot be verified", "a file of this machine", advice)
+    try:
+        return replace(source, content=content_hash(source.path, files_beside(source.path)))
+    except OSError as error:
+        raise InputError(source.path, f"it cannot be read ({error.strerror or error})", "a file that can be") from error
 
 
 def refuse_changed(inputs: Sequence[Mapping[str, Any]], survey: Survey) -> None:

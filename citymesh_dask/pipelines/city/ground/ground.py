@@ -186,7 +186,7 @@ def _block_heights(job: CityJob, index: int) -> Int32:
 
 def _raster_block(job: CityJob, raster: RasterSource, index: int) -> Int32:
     lattice = job.lattice
-    note_input(raster.path)
+    note_input(raster)
     row = round((lattice.y0 + job.domain.origin[1] - raster.y0) / lattice.dy)
     col = round((lattice.x0 + job.domain.origin[0] - raster.x0) / lattice.dx)
     span = lattice.block_span(index)

@@ -104,7 +104,7 @@ def sample_surface(job_path: str, index: int) -> dict[str, Any]:
     """
     job = load_job(job_path)
     name, raster, span = surface_block(job, index)
-    note_input(raster.path)
+    note_input(raster)
     heights, valid = read_window(raster, (span[0], span[2]), (span[1], span[3]), z_scale=job.options.z_scale)
     millimetres = np.rint(heights * _MILLIMETRES).astype(np.int64)
     if name == "building_heights":
@@ -166,7 +166,7 @@ def _read_parts(job: CityJob, group: str, prefix: str = "") -> Parts:
 def _read_range(job: CityJob, part: PointRange) -> tuple[CellSums, RoofPoints, RoofPoints, Counter[int]]:
     """Return terrain cells, points of roof classes, open points, and the number of points by class."""
     source: PointSource = job.survey.points[part.source]
-    note_input(source.path)
+    note_input(source)
     classes: Counter[int] = Counter()
     cells = [CellSums.empty()]
     roof, other = [_no_points()], [_no_points()]

@@ -73,7 +73,7 @@ def features_of_range(job: CityJob, index: int) -> Features:
     """Read the features of range ``index``, with the attributes that `read_footprints` must see."""
     task = job.footprint_ranges[index]
     source = job.survey.footprints[task.source]
-    note_input(source.path)
+    note_input(source)
     return read_features(source, task.start, task.stop, columns=_columns(source, job.options), crs=job.crs)
 
 
@@ -101,7 +101,7 @@ def read_kept_columns(
     task = job.footprint_ranges[index]
     low, high = rows or (0, task.stop - task.start)
     source = job.survey.footprints[task.source]
-    note_input(source.path)
+    note_input(source)
     return read_table(source, task.start + low, task.start + high, place=task.source, columns=columns)
 
 
