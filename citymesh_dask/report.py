@@ -303,7 +303,7 @@ def _describe_inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _describe_input(entry: Mapping[str, Any]) -> str:
-    hidden = ("role", "path", "hash")
+    hidden = ("role", "path", "hash", "content")
     rest = [f"{_words(name)} {format_value(value, name)}" for name, value in entry.items() if name not in hidden]
     return f"{entry.get('role', '')} {entry.get('path', '')}" + (f" ({', '.join(rest)})" if rest else "")
 

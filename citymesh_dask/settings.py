@@ -62,7 +62,7 @@ class RunSettings:
     overwrite: bool = _setting(False, "replace the store if it exists", kind="flag")
     restart: bool = _setting(False, "do everything again, whatever earlier runs left", kind="flag")
     verify_inputs: bool = _setting(
-        False, "tell inputs apart by all their bytes, not by size, time and samples", kind="flag"
+        False, "tell inputs apart by all their bytes, too, not by size, time and samples alone", kind="flag"
     )
     allow_tmpfs: bool = _setting(False, "accept a folder for intermediate data that is in memory", kind="flag")
 

@@ -137,11 +137,21 @@ def test_what_samples_cannot_see_is_seen_where_all_bytes_are_verified(
 def test_inputs_that_were_not_verified_are_told_apart(capsys: Captured) -> None:
     assert cli.main(build()) == 0
     assert all("content" not in entry for entry in cm.open_mesh("out.zarr").attributes["inputs"])
-    refused(capsys, [*build(), "--verify-inputs"], "of inputs that were not verified", "--overwrite")
+    refused(capsys, [*build(), "--verify-inputs"], "of a run without verify_inputs", "--overwrite")
 
 
 def test_an_address_cannot_be_verified(capsys: Captured) -> None:
     command = [word if word != "town/town.tif" else "/vsizip/town.zip/town.tif" for word in build()]
     with zipfile.ZipFile("town.zip", "w") as archive:
         archive.write("town/town.tif", "town.tif")
-    refused(capsys, [*command, "--verify-inputs"], "/vsizip/town.zip/town.tif: an address", "download it first")
+    refused(capsys, [*command, "--verify-inputs"], "/vsizip/town.zip/town.tif: an address", "make one file")
+
+
+def test_a_list_of_other_files_cannot_be_verified(capsys: Captured) -> None:
+    data = '<VRTDataset rasterXSize="70" rasterYSize="50"><SRS>EPSG:28992</SRS>'
+    data += "<GeoTransform>995, 1, 0, 2045, 0, -1</GeoTransform>"
+    data += '<VRTRasterBand dataType="Float32" band="1"><SimpleSource><SourceFilename relativeToVRT="1">town.tif'
+    data += "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+    Path("town/town.vrt").write_text(data)
+    command = [word if word != "town/town.tif" else "town/town.vrt" for word in build()]
+    refused(capsys, [*command, "--verify-inputs"], "town.vrt: a list of other files", "make one file")

@@ -242,9 +242,17 @@ def test_a_tile_that_kills_its_workers_is_skipped(town: Path, poisoned: Poisoned
 
 # ---- tiles that never end ----------------------------------------------------------------------------
 
-LIMIT = ("--task-time-limit", "3")
+LIMIT = ("--task-time-limit", "5")
 
 
+@pytest.fixture(scope="module")
+def compiled(town: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kernels are on the disk: to compile them takes longer than the limit."""
+    out = str(tmp_path_factory.mktemp("compiled") / "out.zarr")
+    assert cli.main([out if word == "out.zarr" else word for word in build(town)]) == 0
+
+
+@pytest.mark.usefixtures("compiled")
 def test_a_tile_that_never_ends_is_stopped(town: Path, here: Path, poisoned: Poisoned, capsys: Captured) -> None:
     """It keeps the interpreter of its worker, which cannot be asked any more."""
     poisoned("hold")
@@ -260,6 +268,7 @@ def test_a_tile_that_never_ends_is_stopped(town: Path, here: Path, poisoned: Poi
     assert [child for child in alive if "multiprocessing.resource_tracker" not in " ".join(child.cmdline())] == []
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_tile_that_never_ends_is_skipped(town: Path, poisoned: Poisoned, capsys: Captured) -> None:
     poisoned("loop", LOST_TILE)
     found = answer(build(town, *LIMIT, "--on-error", "skip", scheduler="processes"), capsys, code=1)
@@ -268,6 +277,8 @@ def test_a_tile_that_never_ends_is_skipped(town: Path, poisoned: Poisoned, capsy
     assert [problem.kind for problem in check_store("out.zarr").problems] == ["hole where a tile failed"]
 
 
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.full
 def test_a_tile_that_never_ends_for_its_size_is_split(town: Path, poisoned: Poisoned, capsys: Captured) -> None:
     poisoned("loop_large", 1)
     found = answer(build(town, *LIMIT, scheduler="processes", tile_size=30), capsys)

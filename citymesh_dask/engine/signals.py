@@ -81,6 +81,8 @@ class CommandSignals:
         """End all processes that this one began, and then this one."""
         with contextlib.suppress(Exception):
             self._last_words()
+        with contextlib.suppress(OSError):  # other threads would say that their processes are gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):

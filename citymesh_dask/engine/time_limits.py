@@ -52,7 +52,8 @@ class TimeLimits:
 
     def look_seconds(self) -> float:
         """Return how often to look at what runs."""
-        return min(LOOK_SECONDS, self.seconds("") / _LOOKS)
+        least = self.seconds("")
+        return min(LOOK_SECONDS, least / _LOOKS) if math.isfinite(least) else math.inf
 
     def describe(self, task: str, seconds: float) -> str:
         """Return what is said of a task that has run for so long.

@@ -22,6 +22,8 @@ GONE_SECONDS = 60.0
 """So long our own workers may be gone before a run fails."""
 ASK_SECONDS = 5.0
 """So often the scheduler of others is asked for its workers as long as nothing ends."""
+_SILENT_SECONDS = 2.0
+"""Of ten workers each tells twice a second what it is at, of thousands every few seconds."""
 
 
 class WorkerWatch:
@@ -53,13 +55,13 @@ class WorkerWatch:
     def begin(self, names: Mapping[str, str], tell: Tell) -> None:
         """Watch over tasks from now on, whose names are given by the key that Dask sees."""
         self._names, self._tell = names, tell
-        self._last_seen = self._last_ended = time.monotonic()
+        self._last_seen = self._last_news = time.monotonic()
         self._sightings = Sightings(self._limits.look_seconds())
         self._late: dict[str, str] = {}
 
     def something_ended(self) -> None:
         """Take note that tasks ended."""
-        self._last_ended = time.monotonic()
+        self._last_news = time.monotonic()
 
     def longest_seconds(self) -> float:
         """Return how long any of the tasks may run."""
@@ -89,13 +91,13 @@ class WorkerWatch:
 
     def explain(self, name: str, error: BaseException) -> None:
         """Say in the error of a task whose worker was ended for it why that was done."""
-        if name in self._late and died(error):
+        if self._cluster is not None and name in self._late and died(error):
             error.add_note(endless_note(f"it ran for {self._late[name]}"))
 
     def _ask_for_workers(self) -> None:
         now = time.monotonic()
-        if now - self._last_ended > ASK_SECONDS:
-            self._last_ended = now
+        if now - self._last_news > ASK_SECONDS:
+            self._last_news = now
             there = bool(self._client.scheduler_info(n_workers=1)["workers"])
             if self._has_workers and not there:
                 self._tell(f"workers of {self._address}: all have left")
@@ -104,7 +106,8 @@ class WorkerWatch:
     def _look_for_late(self) -> None:
         """Do what can be done about tasks that run for too long."""
         try:
-            running = self._client.run_on_scheduler(running_tasks)
+            silent = max(self._limits.look_seconds(), _SILENT_SECONDS)
+            running = self._client.run_on_scheduler(running_tasks, silent)
         except CommClosedError:
             raise
         except Exception:  # a scheduler of others that does not have this package
@@ -124,12 +127,13 @@ class WorkerWatch:
     def _end(self, cluster: LocalCluster, place: Place) -> None:
         """End the worker of a task as if it had died by itself; its nanny starts another one."""
         address, key = place
+        self._client.run_on_scheduler(blame, key if key in self._names else "")
         for nanny in list(cluster.workers.values()):
             pid = nanny.pid if nanny.worker_address == address else None
             if pid is not None:  # else it has died meanwhile
                 with contextlib.suppress(psutil.NoSuchProcess):
                     psutil.Process(pid).kill()
-        self._client.run_on_scheduler(give_up, address, key if key in self._names else "")
+        self._client.run_on_scheduler(give_up, address)
 
 
 def bear_silence(dask_scheduler: Any) -> None:
@@ -143,24 +147,32 @@ def bear_silence(dask_scheduler: Any) -> None:
         silence.stop()
 
 
-def running_tasks(dask_scheduler: Any) -> list[Place]:
+def running_tasks(silent_seconds: float, dask_scheduler: Any) -> list[Place]:
     """Return what runs where, as far as a scheduler knows.
 
-    Workers tell it with every heartbeat. One that is silent, as some library keeps its interpreter, is at the task
-    that came first; or at the next one, if it could not tell any more that this is done. It is then done in no time
-    when it is tried alone, and the other one is found after it.
+    Workers tell it with every heartbeat. One that has been silent for so long, as some library keeps its interpreter,
+    is at the task that came first; or at the next one, if it could not tell any more that this is done. It is then
+    done in no time when it is tried alone, and the other one is found after it.
     """
     found: list[Place] = []
+    now = time.time()
     for address, worker in dask_scheduler.workers.items():
         told = [task for task in worker.executing if task in worker.processing]
-        first = told or heapq.nsmallest(worker.nthreads, worker.processing, key=lambda task: task.priority)
+        if told or now - worker.last_seen <= silent_seconds:
+            found += [(address, task.key) for task in told]
+            continue
+        first = heapq.nsmallest(worker.nthreads, worker.processing, key=lambda task: task.priority)
         found += [(address, task.key) for task in first]
     return found
 
 
-async def give_up(address: str, key: str, dask_scheduler: Any) -> None:
-    """Take a worker for dead; the task ``key`` fails with it, and is not tried anew by Dask: it would take as long."""
+def blame(key: str, dask_scheduler: Any) -> None:
+    """Let a task fail with its worker: Dask does not try it anew, which would take as long."""
     task = dask_scheduler.tasks.get(key)
     if task is not None:
         task.suspicious = dask_scheduler.allowed_failures
+
+
+async def give_up(address: str, dask_scheduler: Any) -> None:
+    """Take a worker for dead, which may not have been noticed yet."""
     await dask_scheduler.remove_worker(address, stimulus_id="time-limit", close=False)

@@ -13,6 +13,10 @@ _SUFFIXES_BESIDE: dict[str, tuple[str, ...]] = {
     ".tif": (".tfw", ".prj"),
     ".tiff": (".tfw", ".prj"),
     ".asc": (".prj",),
+    ".bil": (".hdr", ".prj"),
+    ".flt": (".hdr", ".prj"),
+    ".img": (".ige",),
+    ".tab": (".dat", ".map", ".id"),
 }
 _ENDINGS_BESIDE: dict[str, tuple[str, ...]] = {
     ".gpkg": ("-wal",),

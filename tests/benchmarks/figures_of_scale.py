@@ -8,12 +8,9 @@ Isolates what a user sees: commands are run as a user would, in a memory control
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +48,7 @@ class Built:
     facts : RunFacts or None
         Its report; None where it failed.
     disk_peak : int
-        Bytes of scratch folder and result on the disk, at most.
+        Bytes on the disk beyond those before, at most: scratch folder and result.
     """
 
     limited: Limited
@@ -60,12 +57,13 @@ class Built:
 
 
 class DiskPeak:
-    """The most bytes on the disk of some folders, sampled; files with two names count once."""
+    """The most bytes that a file system has held more than at first, sampled: nothing else should write there."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = folders
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._before = shutil.disk_usage(folder).used
         self.peak = 0
 
     def __enter__(self) -> DiskPeak:
@@ -77,23 +75,9 @@ class DiskPeak:
         self._thread.join()
 
     def _sample(self) -> None:
-        pause = _SAMPLE_SECONDS
-        while not self._stop.wait(pause):
-            start = time.monotonic()
-            self.peak = max(self.peak, _disk_bytes(self._folders))
-            # of thousands of files that is work, too: a twentieth of a core at most
-            pause = max(_SAMPLE_SECONDS, 20 * (time.monotonic() - start))
-
-
-def _disk_bytes(folders: Sequence[Path]) -> int:
-    sizes: dict[int, int] = {}
-    for folder in folders:
-        for path, _, names in os.walk(folder):
-            for name in names:
-                with contextlib.suppress(OSError):  # gone meanwhile
-                    found = Path(path, name).stat()
-                    sizes[found.st_ino] = found.st_blocks * 512
-    return sum(sizes.values())
+        # to add up thousands of files took a twentieth of a core
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            self.peak = max(self.peak, shutil.disk_usage(self._folder).used - self._before)
 
 
 def measure(scale: Scale, folder: Path = KEPT) -> Iterator[Figure]:
@@ -128,7 +112,7 @@ def build(city: LargeCity, out: Path, *, size: float, more: Sequence[str] = ()) 
     words = ["build", "--footprints", city.footprints, "--terrain", city.terrain, "--height-field", "height"]
     words += ["--max-mesh-size", size, "--building-mesh-triangle-size", size]
     words += ["--memory-limit", MEMORY, "--workers", WORKERS, "--out", out, "--quiet", *more]
-    with DiskPeak(_folders(out)) as disk:
+    with DiskPeak(out.parent) as disk:
         limited = _limited(words)
     facts = read_facts(open_store(out)) if limited.returncode == 0 else None
     return Built(limited, facts, disk.peak)
@@ -164,7 +148,7 @@ def _build_figures(built: Built, what: str, *, targets: bool) -> Iterator[Figure
     yield Figure(f"{what}: build in a hard {MEMORY}", limited.seconds, "s", SECONDS if targets else None, note=note)
     yield _memory_figure(limited, f"{what}: build")
     yield Figure(f"{what}: processes killed for want of memory", limited.oom_kills, "", 0.0)
-    note = f"{built.disk_peak / 1e9:.1f} GB of scratch folder and result at most"
+    note = f"{built.disk_peak / 1e9:.1f} GB on the disk at most, beyond those before"
     disk = DISK_SHARE if targets else None
     yield Figure(f"{what}: peak of the disk / mesh", built.disk_peak / raw, "", disk, note=note)
     for stage in built.facts.stages:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import google_crc32c
@@ -66,7 +67,7 @@ def ask_twice(folder: str) -> dict[str, Any]:
 
 
 def take_file(folder: str, name: str) -> dict[str, Any]:
-    note_input(name)
+    note_input(SimpleNamespace(path=name, content=""))
     return {"text": Path(name).read_text()}
 
 

@@ -84,9 +84,10 @@ def is_finished(request: Request, settings: RunSettings) -> bool:
         found = "it is complete, from the same inputs and options"
         raise OutputError(str(out), found, "a new path", "pass --overwrite as well to make it anew")
     if not overwrite:
-        unverified = settings.verify_inputs and not any("content" in entry for entry in attributes.get("inputs", ()))
-        other = "inputs that were not verified" if unverified else "other inputs or options"
-        found = f"it holds the result of another run, of {other}"
+        verified = any("content" in entry for entry in attributes.get("inputs", ()))
+        found = "it holds the result of another run, of other inputs or options"
+        if verified != settings.verify_inputs:
+            found = f"it holds the result of a run {'with' if verified else 'without'} verify_inputs"
         raise OutputError(str(out), found, "a new path", "pass --overwrite to replace it, or choose another path")
     return False
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import InputError, OutputError
 from ...formats.footprints import FootprintSource
@@ -18,7 +17,7 @@ from ...options import CityOptions
 from ...store.fingerprint import Source, combined_fingerprint, content_hash, file_fingerprint
 from .inputs.survey import CityInputs, PathLike, Survey, survey_city
 
-AnySource = FootprintSource | PointSource | RasterSource
+AnySource = TypeVar("AnySource", FootprintSource, PointSource, RasterSource)
 
 
 @dataclass(frozen=True)
@@ -81,21 +80,25 @@ def _describe(role: str, source: Source) -> dict[str, Any]:
 
 def _with_contents(survey: Survey) -> Survey:
     """Return a survey whose sources know the hash of all their bytes."""
-    sources = (*survey.footprints, *survey.points, survey.terrain, survey.surface, survey.building_heights)
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(_with_content, sources))
-    n, m = len(survey.footprints), len(survey.footprints) + len(survey.points)
-    known: dict[str, Any] = {"footprints": tuple(found[:n]), "points": tuple(found[n:m])}
-    known |= zip(("terrain", "surface", "building_heights"), found[m:], strict=True)
-    return replace(survey, **known)
+    return replace(
+        survey,
+        footprints=tuple(_with_content(source) for source in survey.footprints),
+        points=tuple(_with_content(source) for source in survey.points),
+        terrain=survey.terrain and _with_content(survey.terrain),
+        surface=survey.surface and _with_content(survey.surface),
+        building_heights=survey.building_heights and _with_content(survey.building_heights),
+    )
 
 
-def _with_content(source: AnySource | None) -> AnySource | None:
-    if source is None:
-        return None
+def _with_content(source: AnySource) -> AnySource:
+    found = ""
     if is_virtual(source.path):
-        advice = "download it first, or leave verify_inputs out"
-        raise InputError(source.path, "an address, whose bytes cannot be verified", "a file of this machine", advice)
+        found = "an address, whose bytes cannot be verified"
+    elif Path(source.path).suffix.lower() == ".vrt":
+        found = "a list of other files, whose bytes are not in it"
+    if found:
+        advice = "make one file of this machine of it first, or leave verify_inputs out"
+        raise InputError(source.path, found, "a file that can be verified", advice)
     try:
         return replace(source, content=content_hash(source.path, files_beside(source.path)))
     except OSError as error:
