@@ -59,6 +59,9 @@ QUIET = {
 """How often the processes look at themselves. With Dask's own intervals two idle workers and their scheduler take
 13 % of a core, and the threads that look stop the one that works; with these 5 %."""
 
+_LARGE_GRAPH = {"distributed.admin.large-graph-warning-threshold": "1GB"}
+"""Dask warns from 10 MB on that data are in the graph. Here each task has 170 bytes, and there may be 100,000."""
+
 STEALING_INTERVAL = "20ms"
 """Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
 
@@ -104,7 +107,8 @@ class ClusterExecutor:
         """Send the graph to the scheduler; futures are held until the run ends."""
         if self._reduced:
             self._restore()
-        futures = self._client.compute(list(graph.values()), optimize_graph=False)
+        with dask.config.set(_LARGE_GRAPH):
+            futures = self._client.compute(list(graph.values()), optimize_graph=False)
         return dict(zip(graph, futures, strict=True))
 
     def wait(self, futures: Futures, on_end: OnEnd, tell: Tell) -> None:

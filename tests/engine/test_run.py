@@ -9,9 +9,11 @@ import json
 import os
 import pickle
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 from distributed import Client, as_completed
@@ -131,6 +133,15 @@ def test_two_runs_on_one_cluster_share_no_task(tmp_path: Path, cluster: Any) -> 
         run.result(60)
     sums = [(tmp_path / name / "sum-2-0").read_text() for name in ("a", "b")]
     assert sums == [str(sum(i * i for i in range(9)))] * 2
+
+
+def test_many_tasks_are_nothing_to_warn_of(tmp_path: Path, cluster: Any) -> None:
+    threshold = {"distributed.admin.large-graph-warning-threshold": "1B"}
+    with dask.config.set(threshold), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run = Run(sum_plan(tmp_path, 20), ledger(tmp_path), ClusterExecutor(cluster), finish=lambda _: "end")
+        assert run.result(60) == "end"
+    assert not [warning for warning in told if "large graph" in str(warning.message)]
 
 
 def test_failed_task_is_named(tmp_path: Path, executor: Executor) -> None:
