@@ -49,7 +49,7 @@ def plan_to_graph(plan: Plan, ledger: Ledger, *, run_id: str = "", retries: int 
             graph |= _barrier(before, [f"after_{name}{end}" for name in stage.after])
         for task in stage.tasks:
             needs = [before] * bool(stage.after) + [f"{key}{end}" for key in task.needs]
-            graph[f"{task.key}{end}"] = (persistent, task.call, needs)
+            graph[f"{task.key}{end}"] = (persistent, task.call, *needs)  # a list would be a node of the graph
         if stage.name in awaited:
             keys = [f"{task.key}{end}" for task in stage.tasks]
             graph |= _barrier(f"after_{stage.name}{end}", keys or [before] * bool(stage.after))
@@ -64,9 +64,9 @@ def _barrier(name: str, keys: list[str]) -> dict[str, Any]:
     graph: dict[str, Any] = {}
     while len(keys) > MOST_AWAITED:
         starts = range(0, len(keys), MOST_AWAITED)
-        graph |= {f"{name}-{len(graph) + k}": (_wait_for, keys[s : s + MOST_AWAITED]) for k, s in enumerate(starts)}
+        graph |= {f"{name}-{len(graph) + k}": (_wait_for, *keys[s : s + MOST_AWAITED]) for k, s in enumerate(starts)}
         keys = list(graph)[-len(starts) :]
-    graph[name] = (_wait_for, keys)
+    graph[name] = (_wait_for, *keys)
     return graph
 
 
@@ -88,7 +88,7 @@ class Persistent:
     ledger: Ledger
     retries: int
 
-    def __call__(self, call: TaskCall, needs: Sequence[Any]) -> Receipt:
+    def __call__(self, call: TaskCall, *needs: Any) -> Receipt:
         failed: list[str] = []
         while True:
             try:
@@ -131,5 +131,5 @@ def perform(ledger: Ledger, call: TaskCall, needs: Sequence[Any]) -> Receipt:
     return receipt
 
 
-def _wait_for(needs: Sequence[Any]) -> None:
+def _wait_for(*needs: Any) -> None:
     del needs

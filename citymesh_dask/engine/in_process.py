@@ -112,10 +112,10 @@ class LocalExecutor:
 
 
 def _guarded(draining: threading.Event, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of the graph, whose last argument are results; its failure is a result, so that others go on."""
-    for need in arguments[-1]:
-        if isinstance(need, _Failed):
-            return need
+    """Call a function of the graph, some of whose arguments are results; a failure is a result, too: others go on."""
+    for argument in arguments:
+        if isinstance(argument, _Failed):
+            return argument
     if draining.is_set():
         return _Failed(concurrent.futures.CancelledError())
     try:
