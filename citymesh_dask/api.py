@@ -134,8 +134,8 @@ def build_city_mesh(
         Do all tasks again, whatever earlier runs left.
     verify_inputs : bool
         Read all bytes of all inputs before anything is decided, and tell by them, too, whether an input has
-        changed; by default size, time and samples alone tell. A run that was begun
-        without it is done again where it read inputs.
+        changed; by default size, time and samples alone tell. A run that was begun without it is done again where it
+        read inputs.
     allow_tmpfs : bool
         Accept a scratch folder that is in memory.
     log : bool or path

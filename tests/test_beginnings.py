@@ -283,6 +283,7 @@ def test_all_kinds_of_runs_keep_out_of_one_anothers_way(
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: bool(list(here.glob(".out.zarr*partial"))), process)
         process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # its threads stop one after the other
         before = sorted(here.rglob("*"))
         for more in (("--temp-dir", "two"), ("--temp-dir", "one"), (), ("--no-use-disk-store",), ("--restart",)):
             said = f"another run works on it (process {process.pid})"

@@ -115,19 +115,22 @@ class WorkerWatch:
             return
         for place, seconds in self._sightings.add(running, time.monotonic()).items():
             name = self._names.get(place[1], "")
-            if seconds <= self._limits.seconds(name) or (self._cluster is None and (not name or name in self._late)):
+            if seconds <= self._limits.seconds(name):
                 continue
-            self._late[name] = self._limits.describe(name, seconds)
-            if self._cluster is None:
-                worker = worker_names(self._client).get(place[0], place[0])
-                self._tell(f"task {name}, which has run for {self._late[name]} on worker {worker}; it is not stopped")
-            else:
+            found = self._limits.describe(name, seconds)
+            if self._cluster is not None:
+                self._late[name] = found
                 self._end(self._cluster, place)
+            elif name and name not in self._late:
+                self._late[name] = found
+                worker = worker_names(self._client).get(place[0], place[0])
+                self._tell(f"task {name}, which has run for {found} on worker {worker}; it is not stopped")
 
     def _end(self, cluster: LocalCluster, place: Place) -> None:
         """End the worker of a task as if it had died by itself; its nanny starts another one."""
         address, key = place
-        self._client.run_on_scheduler(blame, key if key in self._names else "")
+        if key in self._names:
+            self._client.run_on_scheduler(blame, key)
         for nanny in list(cluster.workers.values()):
             pid = nanny.pid if nanny.worker_address == address else None
             if pid is not None:  # else it has died meanwhile

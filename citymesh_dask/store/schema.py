@@ -66,10 +66,7 @@ ATTRIBUTES: tuple[tuple[str, str], ...] = (
     ("bounds", "xmin, ymin, xmax, ymax of the domain, metres"),
     ("n_buildings", "N, the rows of the building table"),
     ("options", "the options of the run by name"),
-    (
-        "inputs",
-        "one object per input file: role, path, size, fingerprint, and the hash of all bytes if verified",
-    ),
+    ("inputs", "one object per input file: role, path, size, fingerprint, and the hash of all bytes if verified"),
     ("software", "versions by package name"),
     ("terrain", "share of filled cells and largest hole in metres"),
     ("certificate", "what the reduction proved: see below"),

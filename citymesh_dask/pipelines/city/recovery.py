@@ -81,13 +81,14 @@ class TileRecovery:
         if failure.stage != TILES:
             if isinstance(failure.error, RunError):
                 return failure.error
-            again, room = self._with_figures(job, failure, again), _room(job, failure.error)
-            return failed_run(f"task {failure.key}", failure.error, again, room=room)
+            if failure.for_memory and not endless(failure.error):
+                again += _figures(self._replan(job), failure)
+            return failed_run(f"task {failure.key}", failure.error, again, room=_room(job, failure.error))
         where = describe_tile(job, tile_of(failure.key))
         if endless(failure.error):
-            return self._too_slow(failure, where=where, again=again)
+            return _too_slow(failure, where=where, again=again)
         if failure.for_memory:
-            return self._too_large(job, failure, where=where, again=again)
+            return _too_large(self._replan(job), failure, size=job.options.max_mesh_size, where=where, again=again)
         if isinstance(failure.error, RunError):
             error = failure.error
             advice = f"{error.advice}; {again}" if error.advice else again
@@ -95,34 +96,6 @@ class TileRecovery:
         if not _concerns_all(failure.error):
             again = f"do without this tile with --on-error skip, or {again}"
         return failed_run(f"task {failure.key}, {where}", failure.error, again, room=_room(job, failure.error))
-
-    def _too_large(self, job: CityJob, failure: Failure, *, where: str, again: str) -> RunError:
-        """Return the error for a tile for which memory is short, alone and however small it is."""
-        found = f"{failure.cause}; it was tried alone, and cannot be divided any further{self._figures(job, failure)}"
-        size = job.options.max_mesh_size
-        foreign = resources_of(self._replan(job)).foreign
-        more = "start workers with more memory" if foreign else "allow more with --memory-limit"
-        advice = f"{more}, or do without this tile with --on-error skip; {again}"
-        if not died(failure.error):
-            advice = f"choose a larger --max-mesh-size than {size:g} (which begins anew), {advice}"
-        return _with_cause(RunError(f"task {failure.key}, {where}", found, "a tile that fits", advice), failure.error)
-
-    def _too_slow(self, failure: Failure, *, where: str, again: str) -> RunError:
-        """Return the error for a tile that does not end, alone and however small it is."""
-        found = f"{failure.cause}; it was tried alone, and cannot be divided any further"
-        more = "allow more with --task-time-limit if it is only slow"
-        advice = f"{more}, or do without this tile with --on-error skip; {again}"
-        return _with_cause(RunError(f"task {failure.key}, {where}", found, "a tile that ends", advice), failure.error)
-
-    def _with_figures(self, job: CityJob, failure: Failure, again: str) -> str:
-        return f"{again}{self._figures(job, failure)}" if failure.for_memory and not endless(failure.error) else again
-
-    def _figures(self, job: CityJob, failure: Failure) -> str:
-        """Return what was projected, measured and allowed."""
-        plan = self._replan(job)
-        projected = next((s.projected_bytes for s in plan.stages if s.name == failure.stage), 0)
-        measured = f", measured {_mb(failure.peak_bytes)} in all" if failure.peak_bytes else ""
-        return f" (projected {_mb(projected)} beyond an idle worker{measured}, allowed {_mb(plan.allowed_bytes)})"
 
 
 def tile_of(key: str) -> int:
@@ -195,6 +168,31 @@ def _room(job: CityJob, error: BaseException) -> str:
     """Return how much room to make where a disk is full."""
     file = error.filename if isinstance(error, OSError) else None
     return missing_room(job, file) if isinstance(file, str) else "some room"
+
+
+def _too_large(plan: Plan, failure: Failure, *, size: float, where: str, again: str) -> RunError:
+    """Return the error for a tile for which memory is short, alone and however small it is."""
+    found = f"{failure.cause}; it was tried alone, and cannot be divided any further{_figures(plan, failure)}"
+    more = "start workers with more memory" if resources_of(plan).foreign else "allow more with --memory-limit"
+    advice = f"{more}, or do without this tile with --on-error skip; {again}"
+    if not died(failure.error):
+        advice = f"choose a larger --max-mesh-size than {size:g} (which begins anew), {advice}"
+    return _with_cause(RunError(f"task {failure.key}, {where}", found, "a tile that fits", advice), failure.error)
+
+
+def _too_slow(failure: Failure, *, where: str, again: str) -> RunError:
+    """Return the error for a tile that does not end, alone and however small it is."""
+    found = f"{failure.cause}; it was tried alone, and cannot be divided any further"
+    more = "allow more with --task-time-limit if it is only slow"
+    advice = f"{more}, or do without this tile with --on-error skip; {again}"
+    return _with_cause(RunError(f"task {failure.key}, {where}", found, "a tile that ends", advice), failure.error)
+
+
+def _figures(plan: Plan, failure: Failure) -> str:
+    """Return what was projected, measured and allowed."""
+    projected = next((s.projected_bytes for s in plan.stages if s.name == failure.stage), 0)
+    measured = f", measured {_mb(failure.peak_bytes)} in all" if failure.peak_bytes else ""
+    return f" (projected {_mb(projected)} beyond an idle worker{measured}, allowed {_mb(plan.allowed_bytes)})"
 
 
 def _with_cause(error: RunError, cause: BaseException) -> RunError:
