@@ -42,7 +42,7 @@ _POLL_PAUSE = 30
 """So many times as long as a look at all futures takes is waited until the next."""
 _MOST_PAUSE_SECONDS = 1.0
 """But no longer than this, however many there are."""
-_SCALE_SECONDS = 60.0
+_SCALE_SECONDS = _FORGET_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 """So often it is looked around while an answer is waited for."""
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, "MALLOC_ARENA_MAX": 1}
@@ -275,13 +275,9 @@ class ClusterExecutor:
 
     def close(self) -> None:
         """Close the cluster if it is ours."""
-        if self._cluster is not None:
-            undisturbed(self._close)
-
-    def _close(self) -> None:
-        self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        cluster = self._cluster
+        if cluster is not None:
+            undisturbed(lambda: close_cluster(self._client, cluster))
 
 
 def _count_running(keys: set[str], dask_worker: Worker) -> int:
@@ -339,7 +335,7 @@ def local_cluster(
         return client, cluster
 
     try:
-        client, cluster = undisturbed(start, undo=_close_both)
+        client, cluster = undisturbed(start, undo=lambda opened: close_cluster(*opened))
     except BaseException:
         if local_directory is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -358,9 +354,19 @@ def _register(client: Client, plugin: DataLimit) -> None:
     client.register_plugin(plugin)
 
 
-def _close_both(opened: tuple[Client, LocalCluster]) -> None:
-    for one in opened:
-        one.close()
+def close_cluster(client: Client, cluster: LocalCluster) -> None:
+    """Close a client and its local cluster, which goes whatever becomes of the client.
+
+    The scheduler forgets the tasks of a client that leaves in one go. For 100,000 that takes longer than Dask waits
+    for the end of workers, which would stay half closed; so it is waited for before.
+    """
+    name, end = client.id, time.monotonic() + _FORGET_SECONDS
+    try:
+        client.close()
+        while name in cluster.scheduler.clients and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+    finally:
+        cluster.close()
 
 
 def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:

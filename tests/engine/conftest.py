@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor, close_cluster, local_cluster
 from citymesh_dask.engine.executor import Executor
 from citymesh_dask.engine.in_process import LocalExecutor
 
@@ -16,8 +16,7 @@ from citymesh_dask.engine.in_process import LocalExecutor
 def cluster() -> Iterator[Any]:
     client, cluster = local_cluster(n_workers=2, worker_bytes=1 << 30)
     yield client
-    client.close()
-    cluster.close()
+    close_cluster(client, cluster)
 
 
 @pytest.fixture(params=("synchronous", "threads", "processes"))

@@ -17,7 +17,7 @@ import pythoncdt
 from distributed import KilledWorker, Nanny, Worker, wait
 from numba import njit
 
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor, close_cluster, local_cluster
 from citymesh_dask.engine.data_limit import LEAST_DATA, data_limited
 from citymesh_dask.engine.events import TaskTrouble
 from citymesh_dask.engine.in_process import LocalExecutor
@@ -38,8 +38,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("spill")
     client, cluster = local_cluster(n_workers=2, worker_bytes=WORKER_BYTES, local_directory=str(folder))
     yield client, cluster, folder
-    client.close()
-    cluster.close()
+    close_cluster(client, cluster)
 
 
 def take_numpy(size: int) -> int:
