@@ -11,7 +11,7 @@ from typing import Any
 from distributed import Client
 
 from .city_mesh import CityMesh, open_mesh
-from .engine.cluster import local_cluster
+from .engine.local_cluster import local_cluster
 from .engine.machine import choose_resources
 from .engine.main_guard import refuse_unguarded_script
 from .engine.remote import connect_address

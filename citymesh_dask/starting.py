@@ -15,9 +15,10 @@ from typing import Any
 from distributed import Client
 
 from .city_mesh import CityMesh, open_mesh
-from .engine.cluster import ClusterExecutor, local_cluster
+from .engine.cluster import ClusterExecutor
 from .engine.executor import Executor
 from .engine.in_process import LocalExecutor
+from .engine.local_cluster import local_cluster
 from .engine.machine import Resources, candidate_resources, resources_of
 from .engine.main_guard import check_main_guard, refuse_unguarded_script
 from .engine.plan import Plan

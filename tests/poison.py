@@ -107,9 +107,9 @@ skipping.skip_tile = skip_tile
 def poisoned_workers(patch: Any) -> None:
     """Have the workers of our own clusters import this module; ``patch`` is the fixture ``monkeypatch``."""
     from citymesh_dask import starting  # not in the workers
-    from citymesh_dask.engine import cluster
+    from citymesh_dask.engine import local_cluster as own
 
     def local_cluster(**settings: Any) -> Any:
-        return cluster.local_cluster(**{**settings, "preload": (*settings.get("preload", ()), __name__)})
+        return own.local_cluster(**{**settings, "preload": (*settings.get("preload", ()), __name__)})
 
     patch.setattr(starting, "local_cluster", local_cluster)

@@ -22,8 +22,9 @@ from PIL import Image
 
 import citymesh_dask as cm
 from citymesh_dask import watching
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.dashboard import RUNNING, STATES, Board, BoardFeed, BoardStage, RunPlugin
+from citymesh_dask.engine.local_cluster import local_cluster
 from citymesh_dask.engine.plan import Plan, numbered_stage
 from citymesh_dask.engine.run import Run
 from citymesh_dask.store.manifest import ReceiptFolder

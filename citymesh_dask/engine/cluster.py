@@ -1,15 +1,12 @@
-"""Running tasks on a Dask cluster: the caller's, or a local one of our own. This process is in `in_process`."""
+"""Running tasks on a Dask cluster: the caller's, or our own (`local_cluster`). This process is in `in_process`."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,51 +16,27 @@ from distributed import Client, LocalCluster, Worker
 from distributed.comm import CommClosedError
 
 from ..errors import RunError
-from .data_limit import DataLimit, set_worker_limit
+from .data_limit import set_worker_limit
 from .executor import Futures, OnEnd, Tell
-from .failures import failed_run, shortage
 from .ledger import Receipt
-from .main_guard import MAIN_GUARD, check_main_guard
-from .memory import FILE_SLACK_BYTES, SHARED_BYTES
-from .signals import begin_tracker, undisturbed
+from .local_cluster import close_cluster
+from .memory import SHARED_BYTES
+from .signals import undisturbed
 from .time_limits import TimeLimits
 from .worker_watch import WorkerWatch
 
 T = TypeVar("T")
 
-WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
-"""Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Workers are not
-paused: what tasks leave behind is on disk, so a paused worker has nothing to give back and would wait for ever."""
-ALLOWED_FAILURES = 1
-"""A task whose second worker dies has failed. Dask blames every task that waits at a worker which dies: with none
-allowed all of those would fail at the first death, with Dask's three a task that kills takes four workers along."""
 _POLL_SECONDS = 0.02
 _POLL_PAUSE = 30
 """So many times as long as a look at all futures takes is waited until the next."""
 _MOST_PAUSE_SECONDS = 1.0
 """But no longer than this, however many there are."""
-_SCALE_SECONDS = _FORGET_SECONDS = 60.0
+_SCALE_SECONDS = 60.0
 _ANSWER_SECONDS = 1.0
 """So often it is looked around while an answer is waited for."""
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1, "MALLOC_ARENA_MAX": 1}
-"""Dask's own, but for MALLOC_TRIM_THRESHOLD_: with it glibc gives every array back to the system at once, and the
-next one is zeroed page by page; tile tasks then take a quarter longer, for the same peak of memory. Of several heaps
-only the first is given back when it is asked for (see `FreedMemory`), so there is one."""
-
-QUIET = {
-    "distributed.worker.profile.interval": "200ms",
-    "distributed.admin.tick.interval": "500ms",
-    "distributed.admin.system-monitor.interval": "2s",
-    "distributed.worker.memory.monitor-interval": "500ms",
-}
-"""How often the processes look at themselves. With Dask's own intervals two idle workers and their scheduler take
-13 % of a core, and the threads that look stop the one that works; with these 5 %."""
-
 _LARGE_GRAPH = {"distributed.admin.large-graph-warning-threshold": "1GB"}
 """Dask warns from 10 MB on that data are in the graph. Here each task has 170 bytes, and there may be 100,000."""
-
-STEALING_INTERVAL = "20ms"
-"""Dask gives the few tasks of a short stage to one worker; by default others help it only after a second."""
 
 
 class ClusterExecutor:
@@ -290,113 +263,3 @@ def _lost(address: str) -> RunError:
     found = "its tasks are lost: the scheduler is gone, or its client was closed"
     again = "run the same command again, with a scheduler that is there, to go on from the finished tasks"
     return RunError(f"scheduler {address}", found, "a cluster that lives as long as the run", again)
-
-
-def local_cluster(
-    *,
-    n_workers: int,
-    worker_bytes: int,
-    local_directory: str | None = None,
-    preload: Sequence[str] = (),
-    security: Any = None,
-) -> tuple[Client, LocalCluster]:
-    """Start a memory-limited local cluster: spawned processes, one thread each, on loopback.
-
-    Parameters
-    ----------
-    n_workers : int
-        Processes.
-    worker_bytes : int
-        Memory of each. Dask spills and ends workers by it; `DataLimit` refuses single tasks more.
-    local_directory : str, optional
-        Where workers spill; by default a private folder for temporary files, removed with the cluster.
-    preload : sequence of str
-        Modules that workers load when they start.
-    security : distributed.Security, optional
-        Certificates for TLS; without them everybody who may use this machine may use the cluster.
-
-    Raises
-    ------
-    RunError
-        If the workers do not start, which most often means a script without a main guard.
-    """
-    check_main_guard()
-    begin_tracker()
-    folder = local_directory or tempfile.mkdtemp(prefix="citymesh-dask-")
-
-    def start() -> tuple[Client, LocalCluster]:
-        cluster = _started(n_workers=n_workers, worker_bytes=worker_bytes, local_directory=folder, security=security)
-        try:
-            client = Client(cluster)
-            _register(client, DataLimit(preload))
-        except BaseException:
-            cluster.close()
-            raise
-        return client, cluster
-
-    try:
-        client, cluster = undisturbed(start, undo=lambda opened: close_cluster(*opened))
-    except BaseException:
-        if local_directory is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if local_directory is None:
-        weakref.finalize(cluster, shutil.rmtree, folder, ignore_errors=True)
-    return client, cluster
-
-
-def _register(client: Client, plugin: DataLimit) -> None:
-    """Give a plugin to all workers. A worker that dies meanwhile is started again, and gets it then."""
-    for _ in range(3):
-        with contextlib.suppress(OSError):
-            client.register_plugin(plugin)
-            return
-    client.register_plugin(plugin)
-
-
-def close_cluster(client: Client, cluster: LocalCluster) -> None:
-    """Close a client and its local cluster, which goes whatever becomes of the client.
-
-    The scheduler forgets the tasks of a client that leaves in one go. For 100,000 that takes longer than Dask waits
-    for the end of workers, which would stay half closed; so it is waited for before.
-    """
-    name, end = client.id, time.monotonic() + _FORGET_SECONDS
-    try:
-        client.close()
-        while name in cluster.scheduler.clients and time.monotonic() < end:
-            time.sleep(_POLL_SECONDS)
-    finally:
-        cluster.close()
-
-
-def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:
-    memory = {f"distributed.worker.memory.{name}": share for name, share in WORKER_MEMORY.items()}
-    memory["distributed.worker.memory.terminate"] += FILE_SLACK_BYTES / worker_bytes  # Dask counts all pages of files
-    others = {
-        "distributed.scheduler.work-stealing-interval": STEALING_INTERVAL,
-        "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
-        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-    }
-    with dask.config.set({**memory, **others, **QUIET}):
-        try:
-            return LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=worker_bytes,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                local_directory=local_directory,
-                security=security,
-                silence_logs=50,
-            )
-        except (RuntimeError, OSError) as error:
-            short = shortage(error)
-            if short is not None:
-                raise failed_run("the start of the workers", short) from None
-            raise RunError(
-                "local cluster",
-                f"its workers did not start ({error.__cause__ or error})",
-                "worker processes that can import the main script",
-                f"{MAIN_GUARD} or pass scheduler='threads'",
-            ) from None

@@ -20,8 +20,9 @@ from dask.highlevelgraph import HighLevelGraph
 from distributed import Client
 
 import citymesh_dask
-from citymesh_dask.engine.cluster import ClusterExecutor, close_cluster, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.graph import plan_to_graph
+from citymesh_dask.engine.local_cluster import close_cluster, local_cluster
 from citymesh_dask.engine.machine import candidate_resources
 from citymesh_dask.engine.plan import Plan, Reduction, numbered_stage
 from citymesh_dask.engine.run import Run

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from citymesh_dask.engine.cluster import ClusterExecutor, close_cluster, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.executor import Executor
 from citymesh_dask.engine.in_process import LocalExecutor
+from citymesh_dask.engine.local_cluster import close_cluster, local_cluster
 
 
 @pytest.fixture(scope="module")

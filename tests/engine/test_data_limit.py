@@ -17,10 +17,11 @@ import pythoncdt
 from distributed import KilledWorker, Nanny, Worker, wait
 from numba import njit
 
-from citymesh_dask.engine.cluster import ClusterExecutor, close_cluster, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.data_limit import LEAST_DATA, data_limited
 from citymesh_dask.engine.events import TaskTrouble
 from citymesh_dask.engine.in_process import LocalExecutor
+from citymesh_dask.engine.local_cluster import close_cluster, local_cluster
 from citymesh_dask.engine.memory import FILE_SLACK_BYTES, process_memory
 from citymesh_dask.engine.plan import Plan, numbered_stage
 from citymesh_dask.engine.run import Run

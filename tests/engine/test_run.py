@@ -18,11 +18,12 @@ import psutil
 import pytest
 from distributed import Client, as_completed
 
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.executor import Executor
 from citymesh_dask.engine.failures import Failure, NoRecovery
 from citymesh_dask.engine.graph import plan_to_graph
 from citymesh_dask.engine.in_process import LocalExecutor
+from citymesh_dask.engine.local_cluster import local_cluster
 from citymesh_dask.engine.plan import Plan, Reduction, Stage, Task, TaskCall, numbered_stage
 from citymesh_dask.engine.progress import TaskDone
 from citymesh_dask.engine.remote import cluster_resources
@@ -330,7 +331,7 @@ def test_workers_that_do_not_start(cause: Exception, said: str, monkeypatch: pyt
     def fail_to_start(**_: Any) -> None:
         raise RuntimeError("Nanny failed to start.") from cause
 
-    monkeypatch.setattr("citymesh_dask.engine.cluster.LocalCluster", fail_to_start)
+    monkeypatch.setattr("citymesh_dask.engine.local_cluster.LocalCluster", fail_to_start)
     with pytest.raises(RunError, match=said) as caught:
         local_cluster(n_workers=1, worker_bytes=1 << 30)
     assert ("__main__" in str(caught.value)) == (str(cause) == "nobody there")

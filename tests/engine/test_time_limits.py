@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from citymesh_dask.engine.cluster import ClusterExecutor, local_cluster
+from citymesh_dask.engine.cluster import ClusterExecutor
 from citymesh_dask.engine.events import Waiting
+from citymesh_dask.engine.local_cluster import local_cluster
 from citymesh_dask.engine.plan import Plan, Stage, Task, TaskCall, numbered_stage
 from citymesh_dask.engine.run import Run
 from citymesh_dask.engine.time_limits import LEAST_SECONDS, LOOK_SECONDS, Sightings, TimeLimits

@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ...engine.cluster import ClusterExecutor, local_cluster
+from ...engine.cluster import ClusterExecutor
 from ...engine.events import Event, TaskDone
+from ...engine.local_cluster import local_cluster
 from ...engine.machine import Resources, choose_resources
 from ...engine.plan import Plan
 from ...engine.progress import choose_listener
