@@ -148,9 +148,10 @@ def build_city_mesh(
     Returns
     -------
     Run
-        ``result()`` is a `CityMesh`. Where the store is there already, of the same inputs and options, the run has
-        no stages and ends at once; its ``report`` is then that of the run which made the store, or None where
-        that report is gone.
+        ``result()`` is a `CityMesh`. While it goes on with worker processes, they are what Dask takes by default;
+        ``compute(scheduler="threads")`` does other work here. Where the store is there already, of the same inputs and
+        options, the run has no stages and ends at once; its ``report`` is then that of the run which made the store,
+        or None where that report is gone.
 
     Raises
     ------

@@ -18,7 +18,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .arguments import CommandParser, build_parser
 from .config import OPTION_KEYS, SETTING_KEYS, JobSpec
@@ -121,15 +121,22 @@ def _message(error: BaseException, go_on: str) -> str:
 
 def _say(text: str) -> None:
     encoding = sys.stderr.encoding or "utf8"  # names of files may hold bytes that are no text
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    except OSError:  # nobody reads it any more
+        _let_go(sys.stderr)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Write nowhere what else is written: Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _print_json(value: object) -> None:
     try:
         print(json.dumps(value, default=str), flush=True)
     except OSError as error:
-        # Python would complain once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go(sys.stdout)
         if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no failure
             raise RunError("standard output", f"cannot be written ({error.strerror})") from error
 

@@ -248,14 +248,29 @@ def _start(
     log = log_path(Path(job.out), settings.log)
     if log is not None:
         watchers.write_log(log, plan, begun_facts(job, ending.inputs, ending.command))
-    limits = TimeLimits.of_plan(plan, settings.task_time_limit)
-    executor = _executor(plan, job, client=client, scheduler=scheduler, limits=limits)
-    watchers.show_page(executor, plan, job)
-    if progress:
-        watchers.show_progress(plan)
-    again = how_to_go_on(ending.typed, kept=not isinstance(job.scratch, MemoryScratch))
-    run = Run(
-        plan,
+    with watchers.until_begun():
+        limits = TimeLimits.of_plan(plan, settings.task_time_limit)
+        executor = _executor(plan, job, client=client, scheduler=scheduler, limits=limits)
+        run = _watched_run(ending, settings, executor, watchers, progress=progress)
+    run.page_link = watchers.page.link if watchers.page else None
+    run.add_done_callback(watchers.end)
+    return run
+
+
+def _watched_run(
+    ending: Ending, settings: RunSettings, executor: Executor, watchers: Watchers, *, progress: bool
+) -> Run[CityMesh]:
+    """Begin to watch, and submit the tasks; the executor is closed where that cannot be."""
+    try:
+        watchers.show_page(executor, ending.plan, ending.job)
+        if progress:
+            watchers.show_progress(ending.plan)
+    except BaseException:
+        executor.close()
+        raise
+    again = how_to_go_on(ending.typed, kept=not isinstance(ending.job.scratch, MemoryScratch))
+    return Run(
+        ending.plan,
         ending.ledger,
         executor,
         finish=ending,
@@ -265,9 +280,6 @@ def _start(
         name=watchers.name,
         again=again,
     )
-    run.page_link = watchers.page.link if watchers.page else None
-    run.add_done_callback(watchers.end)
-    return run
 
 
 def _recovery(ending: Ending, *, on_error: str, again: str) -> TileRecovery:

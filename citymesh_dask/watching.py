@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ class Watchers:
 
     def show_progress(self, plan: Plan) -> None:
         """Show the notes of the plan, and then bars or lines, on standard error."""
-        for note in plan.facts.get("notes", ()):
-            sys.stderr.write(f"note: {note}\n")
+        with contextlib.suppress(OSError):  # nobody reads it
+            for note in plan.facts.get("notes", ()):
+                sys.stderr.write(f"note: {note}\n")
         listener = choose_listener(plan.stages, quiet=False)
         if listener is not None:
             self.listeners.append(listener)
@@ -79,6 +81,16 @@ class Watchers:
         self.log = RunLog(path, self.name)
         self.log.begin(plan, facts)
         self.listeners.append(self.log)
+
+    @contextlib.contextmanager
+    def until_begun(self) -> Iterator[None]:
+        """Say in the log why a run could not begin."""
+        try:
+            yield
+        except BaseException as error:
+            if self.log is not None:
+                self.log.end("error", {"error": str(error)})
+            raise
 
     def show_page(self, executor: Executor, plan: Plan, job: CityJob) -> None:
         """Put the page on the dashboard where there is one."""

@@ -295,6 +295,16 @@ def test_all_kinds_of_runs_keep_out_of_one_anothers_way(
     assert check_store("out.zarr").ok
 
 
+def test_a_run_whose_progress_nobody_reads_goes_on(town: Path, here: Path) -> None:
+    line = [sys.executable, "-m", "citymesh_dask", *(word for word in build(town) if word != "--quiet")]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert check_store("out.zarr").ok
+
+
 def wait_until(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 60
     while not there():

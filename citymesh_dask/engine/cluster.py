@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dask
 from dask.delayed import Delayed
@@ -19,13 +19,12 @@ from ..errors import RunError
 from .data_limit import set_worker_limit
 from .executor import Futures, OnEnd, Tell
 from .ledger import Receipt
-from .local_cluster import close_cluster
-from .memory import SHARED_BYTES
+from .local_cluster import close_cluster, worker_settings
+from .memory import SHARED_BYTES, give_back
+from .remote import answer_of, is_closed, scheduler_address
 from .signals import undisturbed
 from .time_limits import TimeLimits
 from .worker_watch import WorkerWatch
-
-T = TypeVar("T")
 
 _POLL_SECONDS = 0.02
 _POLL_PAUSE = 30
@@ -33,8 +32,6 @@ _POLL_PAUSE = 30
 _MOST_PAUSE_SECONDS = 1.0
 """But no longer than this, however many there are."""
 _SCALE_SECONDS = 60.0
-_ANSWER_SECONDS = 1.0
-"""So often it is looked around while an answer is waited for."""
 _LARGE_GRAPH = {"distributed.admin.large-graph-warning-threshold": "1GB"}
 """Dask warns from 10 MB on that data are in the graph. Here each task has 170 bytes, and there may be 100,000."""
 
@@ -58,7 +55,7 @@ class ClusterExecutor:
         self, client: Client, cluster: LocalCluster | None = None, time_limits: TimeLimits | None = None
     ) -> None:
         self._client = client
-        self._address = str(getattr(client.scheduler, "address", "of the client"))
+        self._address = scheduler_address(client)
         self._cluster = cluster
         self._limits = [] if cluster is None else self._worker_limits()
         self._reduced = False
@@ -80,8 +77,13 @@ class ClusterExecutor:
         """Send the graph to the scheduler; futures are held until the run ends."""
         if self._reduced:
             self._restore()
-        with dask.config.set(_LARGE_GRAPH):
-            futures = self._client.compute(list(graph.values()), optimize_graph=False)
+        try:
+            with dask.config.set(_LARGE_GRAPH):
+                futures = self._client.compute(list(graph.values()), optimize_graph=False)
+        except Exception as error:
+            if is_closed(self._client):
+                raise _lost(self._address) from error
+            raise
         return dict(zip(graph, futures, strict=True))
 
     def wait(self, futures: Futures, on_end: OnEnd, tell: Tell) -> None:
@@ -89,6 +91,7 @@ class ClusterExecutor:
         names = {future.key: name for name, future in futures.items()}
         pending = list(futures.values())
         self._watch.begin(names, tell)
+        graph_is_held_twice = True
         while pending:
             # Not by as_completed, which keeps a coroutine for each future: 100,000 tiles have as many.
             began = time.perf_counter()
@@ -106,6 +109,9 @@ class ClusterExecutor:
                 go_on = self._tell(by_status, names, on_end)
                 if by_status:
                     self._watch.something_ended()
+                    if graph_is_held_twice:  # until the scheduler has made its own of it, which is what it begins with
+                        give_back()
+                        graph_is_held_twice = False
                 if pending and go_on:
                     self._watch.look()
             except (concurrent.futures.CancelledError, CommClosedError) as error:
@@ -120,73 +126,43 @@ class ClusterExecutor:
 
     def _tell(self, by_status: Mapping[str, Sequence[Any]], names: Mapping[str, str], on_end: OnEnd) -> bool:
         """Tell of a batch of futures; return whether to go on."""
-        ended: list[tuple[str, Receipt | None, BaseException | None]] = []
-        for status, futures in by_status.items():
-            if status == "finished":
-                ended += self._gathered(futures, names)
-            else:
-                ended += [(names[future.key], None, future.exception()) for future in futures]
-        for name, _, error in ended:
+        futures = [*by_status.get("finished", ()), *by_status.get("error", ())]
+        if not futures:
+            return True
+        finished = len(by_status.get("finished", ()))
+        outcomes = answer_of(self._client, lambda: _outcomes(self._client, futures, finished), self._look_around)
+        for future, (_, error) in zip(futures, outcomes, strict=True):
             if error is not None:
-                self._watch.explain(name, error)
-        told = [on_end(*one) for one in ended]  # every one of them, whatever is said of the first
-        return all(told)
+                self._watch.explain(names[future.key], error)
+        pairs = zip(futures, outcomes, strict=True)
+        told = [on_end(names[future.key], *outcome) for future, outcome in pairs]
+        return all(told)  # every one of them was told, whatever is said of the first
 
-    def _gathered(
-        self, futures: Sequence[Any], names: Mapping[str, str]
-    ) -> list[tuple[str, Receipt | None, BaseException | None]]:
-        """Return the receipts of finished tasks; one that was lost, and failed when it was made again, is an error."""
-        gathering = self._gather(list(futures))
-        try:
-            receipts = gathering.result()
-        except Exception:
-            errors = [future.exception() for future in futures]
-            for error in errors:
-                if isinstance(error, concurrent.futures.CancelledError):
-                    raise error from None
-            pairs = zip(futures, errors, strict=True)
-            receipts = [future.result() if error is None else None for future, error in pairs]
-        else:
-            errors = [None] * len(futures)
-        return [(names[f.key], receipt, error) for f, receipt, error in zip(futures, receipts, errors, strict=True)]
-
-    def _gather(self, futures: list[Any]) -> concurrent.futures.Future[list[Receipt | None]]:
-        """Return the results of futures, or their error; what was lost with its worker is waited for."""
-
-        async def gather() -> list[Receipt | None]:
-            found: list[Receipt | None] = await self._client.gather(futures, asynchronous=True)
-            return found
-
-        return self._awaited(gather(), self._watch.look)
-
-    def _awaited(self, asking: Coroutine[Any, Any, T], look_around: Callable[[], None]) -> concurrent.futures.Future[T]:
-        """Return an answer of the cluster when it is there; ``look_around`` may raise while it is not."""
-        answer = asyncio.run_coroutine_threadsafe(asking, self._client.loop.asyncio_loop)
-        while not concurrent.futures.wait([answer], _ANSWER_SECONDS).done:
-            if self._stop.is_set():
-                raise concurrent.futures.CancelledError
-            look_around()
-        return answer
+    def _look_around(self) -> None:
+        """Look whether an answer can still come."""
+        if self._stop.is_set():
+            raise concurrent.futures.CancelledError
+        self._watch.look()
 
     def _drain(self, futures: Futures) -> None:
         """Begin nothing more and wait for what runs, so that its receipts are kept; not for what never ends."""
-        keys = {future.key for future in futures.values()}
+        ending = next((future.key.removeprefix(name) for name, future in futures.items()), "")
         end = time.monotonic() + self._watch.longest_seconds()
         self._cancel(futures)
 
-        async def count() -> int:
-            running = await self._client.run(_count_running, keys, on_error="ignore", asynchronous=True)
-            return sum(running.values())
-
         def look_at_clock() -> None:
+            if self._stop.is_set():
+                raise concurrent.futures.CancelledError
             if time.monotonic() > end:
                 raise TimeoutError
 
+        def count() -> int:
+            return sum(self._client.run(_count_running, ending, on_error="ignore").values())
+
         with contextlib.suppress(OSError, RuntimeError):
-            while self._awaited(count(), look_at_clock).result():
+            while answer_of(self._client, count, look_at_clock):
                 look_at_clock()
-                if self._stop.wait(_POLL_SECONDS):
-                    raise concurrent.futures.CancelledError
+                self._stop.wait(_POLL_SECONDS)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -218,8 +194,9 @@ class ClusterExecutor:
     def _scale(self, count: int) -> None:
         """Have so many workers; results move to those that stay."""
         if self._cluster is not None:
-            self._cluster.scale(count)
-        self._await_workers(count)
+            with worker_settings(self._limits[0]):  # new workers take what is set when they are made
+                self._cluster.scale(count)
+                self._await_workers(count)
 
     def _await_workers(self, count: int) -> None:
         end = time.monotonic() + _SCALE_SECONDS
@@ -244,7 +221,7 @@ class ClusterExecutor:
         # From the last stage to the first: the scheduler (2026.8) stumbles over barriers that nobody holds.
         with contextlib.suppress(Exception):  # a scheduler that is gone, or a closed client, has nothing to cancel
             for some in reversed(stages.values()):
-                self._client.cancel(some, reason="the run was cancelled")
+                answer_of(self._client, functools.partial(self._client.cancel, some, reason="the run was cancelled"))
 
     def close(self) -> None:
         """Close the cluster if it is ours."""
@@ -253,9 +230,34 @@ class ClusterExecutor:
             undisturbed(lambda: close_cluster(self._client, cluster))
 
 
-def _count_running(keys: set[str], dask_worker: Worker) -> int:
-    """Return how many of some tasks a worker works at, cancelled ones included."""
-    return sum(state.key in keys for state in dask_worker.state.all_running_tasks)
+def _outcomes(
+    client: Client, futures: Sequence[Any], finished: int
+) -> list[tuple[Receipt | None, BaseException | None]]:
+    """Return receipts or errors; the first futures are finished. What was lost with its worker is waited for."""
+    try:
+        receipts = client.gather(futures[:finished]) if finished else []
+    except Exception:  # one of them was lost, and failed when it was made again
+        receipts, finished = [], 0
+    return [(receipt, None) for receipt in receipts] + [_outcome(future) for future in futures[finished:]]
+
+
+def _outcome(future: Any) -> tuple[Receipt | None, BaseException | None]:
+    """Return receipt or error of a task; what is raised is no error of the task but of the cluster."""
+    try:
+        if future.exception() is None:
+            return future.result(), None
+    except Exception:
+        if future.status != "error":  # with its receipt it was lost, and failed when it was made again
+            raise
+    error = future.exception()
+    if error is None:  # the scheduler has gone in between
+        raise concurrent.futures.CancelledError
+    return None, error
+
+
+def _count_running(ending: str, dask_worker: Worker) -> int:
+    """Return at how many tasks a worker works whose keys have some ending, cancelled ones included."""
+    return sum(str(state.key).endswith(ending) for state in dask_worker.state.all_running_tasks)
 
 
 def _lost(address: str) -> RunError:

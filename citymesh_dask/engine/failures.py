@@ -18,6 +18,7 @@ from .plan import Plan
 _TASK = "in task "
 _SHORT = (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 """What the system says where room, processes or files are short."""
+_MOST_CHARACTERS = 4000
 _ENDLESS = "its worker was ended: "
 _PEAK = re.compile(r"^with (\d+) bytes resident at most$")
 
@@ -91,8 +92,8 @@ class Recovery(Protocol):
         """Whether the other tasks shall be done to the end after a failure that is not for memory."""
         ...
 
-    def replan(self, failures: Sequence[Failure]) -> Change | None:
-        """Return how to go on without what failed for good; None where that cannot be."""
+    def replan(self, failures: Sequence[Failure]) -> Change | Failure:
+        """Return how to go on without what failed for good; the failure for which that cannot be, if there is one."""
         ...
 
     def explain(self, failure: Failure) -> BaseException:
@@ -108,10 +109,9 @@ class NoRecovery:
         del failure
         return False
 
-    def replan(self, failures: Sequence[Failure]) -> Change | None:
-        """Return None."""
-        del failures
-        return None
+    def replan(self, failures: Sequence[Failure]) -> Change | Failure:
+        """Return the foremost failure."""
+        return foremost(failures)
 
     def explain(self, failure: Failure) -> BaseException:
         """Return the error that names the task."""
@@ -206,6 +206,20 @@ def peak_note() -> str:
     """Return the note on memory that the exception of a task carries."""
     memory = process_memory()
     return f"with {memory.peak_bytes if memory else 0} bytes resident at most"
+
+
+def shorten(error: BaseException) -> None:
+    """Shorten the message of an error: Dask makes another one of what is longer than 10,000 characters, without notes.
+
+    >>> error = OSError(5, "long" * 2000)
+    >>> shorten(error)
+    >>> len(error.args[1]), error.args[1][-8:]
+    (4004, 'long ...')
+    """
+    error.args = tuple(
+        f"{part[:_MOST_CHARACTERS]} ..." if isinstance(part, str) and len(part) > _MOST_CHARACTERS else part
+        for part in error.args
+    )
 
 
 def let_go(error: BaseException) -> None:

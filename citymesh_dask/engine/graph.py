@@ -10,7 +10,7 @@ from typing import Any
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from .failures import let_go, may_succeed_again, peak_note, task_note
+from .failures import let_go, may_succeed_again, peak_note, shorten, task_note
 from .ledger import Ledger, Receipt
 from .memory import FreedMemory, measure_peak
 from .plan import Plan, TaskCall
@@ -96,6 +96,7 @@ class Persistent:
             except Exception as error:
                 if len(failed) >= self.retries or not may_succeed_again(error):
                     error.add_note(peak_note())
+                    shorten(error)
                     let_go(error)
                     raise
                 failed.append(f"{type(error).__name__}: {error}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask
@@ -55,6 +56,7 @@ def local_cluster(
     local_directory: str | None = None,
     preload: Sequence[str] = (),
     security: Any = None,
+    set_as_default: bool = True,
 ) -> tuple[Client, LocalCluster]:
     """Start a memory-limited local cluster: spawned processes, one thread each, on loopback.
 
@@ -70,6 +72,9 @@ def local_cluster(
         Modules that workers load when they start.
     security : distributed.Security, optional
         Certificates for TLS; without them everybody who may use this machine may use the cluster.
+    set_as_default : bool
+        Whether it is Dask's default: what ``as_completed`` and ``wait`` ask; what else this process computes with Dask
+        is then done there, too.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def local_cluster(
     def start() -> tuple[Client, LocalCluster]:
         cluster = _started(n_workers=n_workers, worker_bytes=worker_bytes, local_directory=folder, security=security)
         try:
-            client = Client(cluster)
+            client = Client(cluster, set_as_default=set_as_default)
             _register(client, DataLimit(preload))
         except BaseException:
             cluster.close()
@@ -113,8 +118,9 @@ def _register(client: Client, plugin: DataLimit) -> None:
 def close_cluster(client: Client, cluster: LocalCluster) -> None:
     """Close a client and its local cluster, which goes whatever becomes of the client.
 
-    The scheduler forgets the tasks of a client that leaves in one go. For 100,000 that takes longer than Dask waits
-    for the end of workers, which would stay half closed; so it is waited for before.
+    The scheduler forgets the tasks of a client that leaves in one go, and what that leaves is collected in one go. For
+    100,000 either takes longer than Dask waits for the end of workers, which would stay half closed; so the first is
+    waited for, and the second put off.
     """
     name, end = client.id, time.monotonic() + _FORGET_SECONDS
     try:
@@ -122,10 +128,24 @@ def close_cluster(client: Client, cluster: LocalCluster) -> None:
         while name in cluster.scheduler.clients and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
     finally:
-        cluster.close()
+        with _no_collection():
+            cluster.close()
 
 
-def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Put the collection of garbage off."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def worker_settings(worker_bytes: int) -> Any:
+    """Return the settings, for a ``with`` statement, that workers of our own take over when they are made."""
     memory = {f"distributed.worker.memory.{name}": share for name, share in _WORKER_MEMORY.items()}
     memory["distributed.worker.memory.terminate"] += FILE_SLACK_BYTES / worker_bytes  # Dask counts all pages of files
     others = {
@@ -133,7 +153,11 @@ def _started(*, n_workers: int, worker_bytes: int, local_directory: str, securit
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
     }
-    with dask.config.set({**memory, **others, **_QUIET}):
+    return dask.config.set({**memory, **others, **_QUIET})
+
+
+def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:
+    with worker_settings(worker_bytes):
         try:
             return LocalCluster(
                 n_workers=n_workers,

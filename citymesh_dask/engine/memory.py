@@ -73,11 +73,16 @@ class FreedMemory:
         self._work: object = None
 
     def give_back_before(self, work: object) -> None:
-        """Give it back unless work of the same kind came before (glibc's ``malloc_trim(3)``; others need no call)."""
+        """Give it back unless work of the same kind came before."""
         if work != self._work:
-            with contextlib.suppress(OSError, AttributeError, TypeError):
-                ctypes.CDLL(None).malloc_trim(0)
+            give_back()
         self._work = work
+
+
+def give_back() -> None:
+    """Give free memory back to the system (glibc's ``malloc_trim(3)``; others need no call)."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -142,11 +143,35 @@ _KINDS = {
 """What people read of the kinds of `TaskTrouble`."""
 
 
+class WhileRead:
+    """Shows events as long as that can be written: a run does not end because nobody reads of it any more.
+
+    Parameters
+    ----------
+    begin : callable
+        Begins to show the stages of a run, and returns what shows its events.
+    stages : sequence of Stage
+        All stages of the run.
+    """
+
+    def __init__(self, begin: Callable[[Sequence[Stage]], Listener], stages: Sequence[Stage]) -> None:
+        self._shown: Listener | None = None
+        with contextlib.suppress(OSError):
+            self._shown = begin(stages)
+
+    def __call__(self, event: Event) -> None:
+        try:
+            if self._shown is not None:
+                self._shown(event)
+        except OSError:
+            self._shown = None
+
+
 def choose_listener(stages: Sequence[Stage], *, quiet: bool) -> Listener | None:
     """Return bars on a terminal or in a notebook, lines elsewhere, nothing if quiet."""
     if quiet:
         return None
-    return BarProgress(stages) if in_notebook() or sys.stderr.isatty() else LineProgress(stages)
+    return WhileRead(BarProgress if in_notebook() or sys.stderr.isatty() else LineProgress, stages)
 
 
 def in_notebook() -> bool:

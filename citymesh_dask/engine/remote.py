@@ -1,4 +1,4 @@
-"""Other people's clusters: finding them, what their workers may use, and whether a run can work there.
+"""Other people's clusters: finding them, asking them, what their workers may use, and whether a run can work there.
 
 Nothing is set on workers that are not ours; they are asked. Clusters of our own are the business of `cluster`.
 """
@@ -6,19 +6,21 @@ Nothing is set on workers that are not ours; they are asked. Clusters of our own
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gc
 import importlib.metadata
 import logging
 import os
 import sys
+import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Client, get_worker
 
@@ -32,12 +34,64 @@ FIRST_WORKER_SECONDS = 60.0
 SEEN_SECONDS = 15.0
 """So long a file may take to be seen elsewhere: network file systems remember for seconds what was not there."""
 
+T = TypeVar("T")
+
 _PACKAGE = "citymesh_dask"
+_LOOK_SECONDS = 1.0
+"""So often it is looked around while an answer is waited for."""
 _POLL_SECONDS = 0.05
 _CHOOSE = "put --out (and --temp-dir) on a file system that all machines share"
 
 Security = Any
 """A `distributed.Security`, or what else a `distributed.Client` takes for it."""
+
+
+def is_closed(client: Client) -> bool:
+    """Whether a client was closed, or is about to be."""
+    return client.status in ("closing", "closed")
+
+
+def answer_of(client: Client, question: Callable[[], T], look_around: Callable[[], object] = lambda: None) -> T:
+    """Ask a cluster something, and return what it answers.
+
+    A client that is closed meanwhile waits for ever (distributed 2026.8), so it is another thread that asks.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The client that is asked.
+    question : callable
+        Asks it.
+    look_around : callable
+        Called every second until the answer is there; may raise.
+
+    Raises
+    ------
+    concurrent.futures.CancelledError
+        If the client was closed.
+    """
+    answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="citymesh-question", daemon=True).start()
+    while not concurrent.futures.wait([answer], _LOOK_SECONDS).done:
+        if is_closed(client):
+            raise concurrent.futures.CancelledError
+        look_around()
+    error = answer.exception()
+    if error is not None and is_closed(client):
+        raise concurrent.futures.CancelledError from error
+    return answer.result()
+
+
+def scheduler_address(client: Client) -> str:
+    """Return the address of the scheduler of a client, for messages."""
+    return str(client.scheduler.address) if client.scheduler is not None else "of the client"
 
 
 def connect_address(address: str, timeout_seconds: float = ANSWER_SECONDS, *, security: Security = None) -> Client:
@@ -125,7 +179,7 @@ def await_resources(client: Client, timeout_seconds: float = FIRST_WORKER_SECOND
     """
     if client.asynchronous:
         raise OptionError("option client", "an asynchronous client", "a synchronous one", "make it in a plain thread")
-    where = f"scheduler {_address(client)}"
+    where = f"scheduler {scheduler_address(client)}"
     try:
         client.wait_for_workers(1, timeout=timeout_seconds)
         found = cluster_resources(client)
@@ -134,7 +188,7 @@ def await_resources(client: Client, timeout_seconds: float = FIRST_WORKER_SECOND
     except (OSError, RuntimeError) as error:  # a client that was closed, a scheduler that is gone
         raise OptionError(where, f"it is gone ({error})", "a client of a running cluster") from error
     if found is None:
-        advice = f"start some with 'dask worker {_address(client)}', and look for what keeps them from coming"
+        advice = f"start some with 'dask worker {scheduler_address(client)}', and look for what keeps them from coming"
         raise OptionError(where, f"no worker came within {timeout_seconds:g} s", "at least one worker", advice)
     return found
 
@@ -302,7 +356,3 @@ def _check_answer(worker: str, answer: Any, visit: Visit) -> None:
             if time.monotonic() > end:
                 raise OutputError(folder, f"what {worker} writes there is not seen here ({why})", expected, _CHOOSE)
             time.sleep(_POLL_SECONDS)
-
-
-def _address(client: Client) -> str:
-    return str(client.scheduler.address) if client.scheduler is not None else "of the client"

@@ -124,9 +124,10 @@ class Run(Generic[T]):
         """``running``, ``finished``, ``error`` or ``cancelled``."""
         if not self._result.done():
             return "running"
-        if self._cancelled.is_set():
+        error = self._result.exception()
+        if isinstance(error, concurrent.futures.CancelledError):
             return "cancelled"
-        return "error" if self._result.exception() else "finished"
+        return "error" if error else "finished"
 
     def done(self) -> bool:
         """Whether the run has ended, well or not."""
@@ -152,13 +153,14 @@ class Run(Generic[T]):
             self._thread.join()
 
     def cancel(self) -> bool:
-        """Stop the run; receipts of finished tasks are kept. Returns False if it has ended."""
+        """Stop the run; receipts of finished tasks are kept. Returns False if it had ended, or came to its end."""
         if self._result.done():
+            self._see_off()
             return False
         self._cancelled.set()
         self._executor.cancel(self.futures)
         self._thread.join()
-        return True
+        return self.status == "cancelled"
 
     def raise_if_cancelled(self) -> None:
         """Raise `concurrent.futures.CancelledError` after `cancel`; for a ``finish`` that takes long."""
@@ -286,8 +288,8 @@ class Run(Generic[T]):
     def _replan(self, failures: Sequence[Failure]) -> None:
         """Go on without what failed for good, or raise."""
         change = self._recovery.replan(failures)
-        if change is None:
-            raise _Stopped(foremost(failures))
+        if isinstance(change, Failure):
+            raise _Stopped(change)
         for trouble in change.troubles:
             self._tell_trouble(trouble)
         self.plan = change.plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import heapq
 import time
@@ -15,7 +16,7 @@ from distributed.comm import CommClosedError
 from ..errors import RunError
 from .executor import Tell
 from .failures import died, endless_note
-from .remote import worker_names
+from .remote import answer_of, scheduler_address, worker_names
 from .time_limits import Place, Sightings, TimeLimits
 
 GONE_SECONDS = 60.0
@@ -44,7 +45,7 @@ class WorkerWatch:
 
     def __init__(self, client: Client, cluster: LocalCluster | None, limits: TimeLimits) -> None:
         self._client, self._cluster = client, cluster
-        self._address = str(getattr(client.scheduler, "address", "of the client"))
+        self._address = scheduler_address(client)
         self._limits = limits
         self._has_workers = True
         self._can_see = True
@@ -98,7 +99,8 @@ class WorkerWatch:
         now = time.monotonic()
         if now - self._last_news > ASK_SECONDS:
             self._last_news = now
-            there = bool(self._client.scheduler_info(n_workers=1)["workers"])
+            known = answer_of(self._client, lambda: self._client.scheduler_info(n_workers=1))
+            there = bool(known["workers"])
             if self._has_workers and not there:
                 self._tell(f"workers of {self._address}: all have left")
             self._has_workers = there
@@ -107,8 +109,8 @@ class WorkerWatch:
         """Do what can be done about tasks that run for too long."""
         try:
             silent = max(self._limits.look_seconds(), _SILENT_SECONDS)
-            running = self._client.run_on_scheduler(running_tasks, silent)
-        except CommClosedError:
+            running = answer_of(self._client, lambda: self._client.run_on_scheduler(running_tasks, silent))
+        except (CommClosedError, concurrent.futures.CancelledError):
             raise
         except Exception:  # a scheduler of others that does not have this package
             self._can_see = self._cluster is not None
@@ -123,7 +125,7 @@ class WorkerWatch:
                 self._end(self._cluster, place)
             elif name and name not in self._late:
                 self._late[name] = found
-                worker = worker_names(self._client).get(place[0], place[0])
+                worker = answer_of(self._client, lambda: worker_names(self._client)).get(place[0], place[0])
                 self._tell(f"task {name}, which has run for {found} on worker {worker}; it is not stopped")
 
     def _end(self, cluster: LocalCluster, place: Place) -> None:

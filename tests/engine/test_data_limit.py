@@ -192,6 +192,21 @@ def test_a_task_too_large_beside_others_is_done_alone(tmp_path: Path) -> None:
     assert run.troubles == [trouble]
 
 
+def test_workers_that_come_back_are_like_those_before() -> None:
+    client, own = local_cluster(n_workers=2, worker_bytes=WORKER_BYTES)
+    executor = ClusterExecutor(client, own)
+
+    def found() -> list[Any]:
+        return [*client.run(shares).values(), *client.run(share_that_ends, nanny=True).values()]
+
+    before = found()
+    with executor.alone():
+        assert len(client.run(os.getpid)) == 1
+    executor._restore()
+    assert len(before) == 4 and found() == before
+    executor.close()
+
+
 def test_a_task_that_kills_its_workers_fails_alone_and_harms_nobody(tmp_path: Path) -> None:
     client, own = local_cluster(n_workers=2, worker_bytes=WORKER_BYTES)
     plan = Plan((numbered_stage("killing", killing, 30, arguments=(str(tmp_path),)),), 1 << 30, 2)

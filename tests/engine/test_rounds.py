@@ -37,7 +37,7 @@ def calls(folder: Path) -> list[str]:
 
 
 def leaf(folder: str, index: int) -> dict[str, Any]:
-    """Write a number; what the file ``short`` names is too large, what ``bad`` names fails, ``half`` fails once."""
+    """Write a number; file ``short`` names what is too large, ``bad`` fails, ``half`` once, ``long`` says much."""
     note(folder, f"leaf-{index}")
     if str(index) in (Path(folder) / "short").read_text().split():
         raise MemoryError(f"leaf {index}")
@@ -46,6 +46,8 @@ def leaf(folder: str, index: int) -> dict[str, Any]:
         raise ZeroDivisionError(f"leaf {index}")
     if str(index) in (Path(folder) / "half").read_text().split() and calls(Path(folder)).count(f"leaf-{index}") == 1:
         raise OSError(f"leaf {index} at first")
+    if str(index) in (Path(folder) / "long").read_text().split():
+        raise ZeroDivisionError(f"leaf {index}" + " and more" * 1500)
     (Path(folder) / f"leaf-{index}").write_text("1")
     return {}
 
@@ -88,8 +90,8 @@ def tree(folder: Path, count: int, *, beside: dict[int, tuple[int, ...]] | None 
     return Plan((leaves, *Reduction(leaves, add, (str(folder),), 3, beside=beside or {}).stages("add")), 1 << 30, 2)
 
 
-def prepare(folder: Path, *, short: str = "", bad: str = "", half: str = "") -> None:
-    for name, text in {"short": short, "bad": bad, "half": half, "calls": ""}.items():
+def prepare(folder: Path, *, short: str = "", bad: str = "", half: str = "", long: str = "") -> None:
+    for name, text in {"short": short, "bad": bad, "half": half, "long": long, "calls": ""}.items():
         (folder / name).write_text(text)
 
 
@@ -103,7 +105,7 @@ class Recovery(NoRecovery):
     def goes_on(self, failure: Failure) -> bool:
         return True
 
-    def replan(self, failures: Sequence[Failure]) -> Change | None:
+    def replan(self, failures: Sequence[Failure]) -> Change | Failure:
         self.asked += [(failure.key, failure.for_memory) for failure in failures]
         (failure,) = failures
         if not failure.for_memory:
@@ -160,6 +162,30 @@ def test_what_fails_is_left_out_where_the_pipeline_can(tmp_path: Path, executor:
     (trouble,) = run.troubles
     assert (trouble.key, trouble.kind, trouble.cause) == ("leaf-0004", "skipped", "ZeroDivisionError: leaf 4")
     assert isinstance(run.exception(), type(None)) and run.status == "finished"
+
+
+class OnlyTheFirst(Recovery):
+    """Can do something about the first failure, and nothing about the second."""
+
+    def replan(self, failures: Sequence[Failure]) -> Change | Failure:
+        return failures[1]
+
+
+def test_a_run_fails_with_what_nothing_can_be_done_about(tmp_path: Path, executor: Executor) -> None:
+    prepare(tmp_path, short="2 4")
+    run = Run(tree(tmp_path, 9), ledger(tmp_path), executor, finish=lambda run: "end", recovery=OnlyTheFirst(tmp_path))
+    with pytest.raises(RunError, match="task leaf-0004"):
+        run.result(60)
+
+
+def test_an_error_that_says_much_stays_the_error_of_its_task(tmp_path: Path, executor: Executor) -> None:
+    """Dask makes another one of it, without notes, from 10,000 characters on."""
+    prepare(tmp_path, long="4")
+    run = Run(tree(tmp_path, 9), ledger(tmp_path), executor, finish=lambda run: "end", recovery=Recovery(tmp_path))
+    assert run.result(60) == "end"
+    (trouble,) = run.troubles
+    assert (trouble.key, trouble.kind) == ("leaf-0004", "skipped")
+    assert trouble.cause.startswith("ZeroDivisionError: leaf 4 and") and 4000 < len(trouble.cause) < 5000
 
 
 def test_retries_are_the_same_everywhere(tmp_path: Path, executor: Executor) -> None:

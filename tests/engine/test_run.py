@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import pickle
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -30,6 +31,11 @@ from citymesh_dask.engine.remote import cluster_resources
 from citymesh_dask.engine.run import Run
 from citymesh_dask.errors import InputError, RunError
 from citymesh_dask.store.manifest import ReceiptFolder
+
+
+def nap(folder: str, index: int) -> dict[str, Any]:
+    time.sleep(0.02)
+    return {}
 
 
 def test_a_running_cluster_tells_what_a_run_may_use(cluster: Any) -> None:
@@ -197,6 +203,32 @@ def test_workers_are_gone_before_the_end_is_made(tmp_path: Path) -> None:
     plan = sum_plan(tmp_path, 4)
     run = Run(plan, ledger(tmp_path), ClusterExecutor(client, own), finish=lambda r: [*map(psutil.pid_exists, pids)])
     assert run.result(60) == [False]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3, 0.6, 1.0, 1.5])
+def test_a_client_that_is_closed_ends_its_run(seconds: float, tmp_path: Path, cluster: Any) -> None:
+    client = Client(cluster.scheduler.address, set_as_default=False)
+    plan = Plan((numbered_stage("nap", nap, 300, arguments=(str(tmp_path),)),), 1 << 30, 2)
+    run = Run(plan, ledger(tmp_path), ClusterExecutor(client), finish=lambda r: None)
+    time.sleep(seconds)
+    client.close()
+    with pytest.raises(RunError, match="its tasks are lost: the scheduler is gone, or its client was closed"):
+        run.result(30)
+    assert not run.cancel()
+
+
+def test_a_run_that_came_to_its_end_was_not_cancelled(tmp_path: Path) -> None:
+    ending = threading.Event()
+
+    def finish(run: Run[int]) -> int:
+        ending.set()
+        time.sleep(0.5)
+        return 7
+
+    run = Run(sum_plan(tmp_path, 4), ledger(tmp_path), LocalExecutor("threads", 2), finish=finish)
+    assert ending.wait(30)
+    assert not run.cancel()
+    assert run.status == "finished" and run.result() == 7 and run.exception() is None
 
 
 def test_futures_of_a_cluster_are_daskfutures(tmp_path: Path, cluster: Any) -> None:

@@ -88,6 +88,7 @@ def _check(path: str | Path, scratch: Scratch, resources: Resources, *, progress
             worker_bytes=resources.worker_bytes,
             local_directory=str(scratch.root / "dask"),
             preload=("citymesh_dask.pipelines.checking.check",),
+            set_as_default=False,
         )
     )
     last = plan.stages[-1].tasks[-1].key

@@ -49,13 +49,13 @@ class TileRecovery:
         """Whether the tile can be skipped."""
         return self._skips and failure.stage == TILES and not _concerns_all(failure.error)
 
-    def replan(self, failures: Sequence[Failure]) -> Change | None:
-        """Split or skip tiles, and return the plan without them."""
+    def replan(self, failures: Sequence[Failure]) -> Change | Failure:
+        """Split or skip tiles, and return the plan without them; or the failure for which neither can be done."""
         job = plain_job(load_job(self._path))
         tiling, troubles = job.tiling, []
         for failure in failures:
             if failure.stage != TILES:
-                return None
+                return failure
             tile = tile_of(failure.key)
             if failure.for_memory and tile not in _skipped(tiling) and can_split(job, tile):
                 parts = tuple(_key(failure.key, len(tiling) + k) for k in range(4))
@@ -67,7 +67,7 @@ class TileRecovery:
                 troubles.append(TaskTrouble(failure.key, failure.stage, "skipped", cause))
                 tiling = tiling.skip(SkippedTile(tile, cause, traced=again is None))
             else:
-                return None
+                return failure
         job = replace(job, tiling=tiling)
         change_job(job)
         return Change(self._replan(job), tuple(troubles))
