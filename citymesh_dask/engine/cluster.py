@@ -194,7 +194,8 @@ class ClusterExecutor:
     def _scale(self, count: int) -> None:
         """Have so many workers; results move to those that stay."""
         if self._cluster is not None:
-            with worker_settings(self._limits[0]):  # new workers take what is set when they are made
+            # new workers take what is set when they are made
+            with worker_settings(n_workers=count, worker_bytes=self._limits[0]):
                 self._cluster.scale(count)
                 self._await_workers(count)
 

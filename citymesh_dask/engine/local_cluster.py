@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster
 from ..errors import RunError
 from .data_limit import DataLimit
 from .failures import failed_run, shortage
+from .machine import reader_threads
 from .main_guard import MAIN_GUARD, check_main_guard
 from .memory import FILE_SLACK_BYTES
 from .signals import begin_tracker, undisturbed
@@ -31,6 +32,9 @@ _WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM
 """Dask's own, but for MALLOC_TRIM_THRESHOLD_: with it glibc gives every array back to the system at once, and the
 next one is zeroed page by page; tile tasks then take a quarter longer, for the same peak of memory. Of several heaps
 only the first is given back when it is asked for (see `FreedMemory`), so there is one."""
+
+_READER_THREADS = "RAYON_NUM_THREADS"
+"""With how many threads lazrs unpacks LAZ files: where nobody says, with as many as there are CPUs, in each worker."""
 
 _QUIET = {
     "distributed.worker.profile.interval": "200ms",
@@ -144,20 +148,21 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def worker_settings(worker_bytes: int) -> Any:
+def worker_settings(*, n_workers: int, worker_bytes: int) -> Any:
     """Return the settings, for a ``with`` statement, that workers of our own take over when they are made."""
+    environment = _WORKER_ENVIRONMENT | {_READER_THREADS: reader_threads(n_workers)}
     memory = {f"distributed.worker.memory.{name}": share for name, share in _WORKER_MEMORY.items()}
     memory["distributed.worker.memory.terminate"] += FILE_SLACK_BYTES / worker_bytes  # Dask counts all pages of files
     others = {
         "distributed.scheduler.work-stealing-interval": _STEALING_INTERVAL,
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
-        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+        "distributed.nanny.pre-spawn-environ": environment,
     }
     return dask.config.set({**memory, **others, **_QUIET})
 
 
 def _started(*, n_workers: int, worker_bytes: int, local_directory: str, security: Any) -> LocalCluster:
-    with worker_settings(worker_bytes):
+    with worker_settings(n_workers=n_workers, worker_bytes=worker_bytes):
         try:
             return LocalCluster(
                 n_workers=n_workers,

@@ -276,14 +276,19 @@ def survey_machine() -> Machine:
     swap = psutil.swap_memory()
     share = swap.used / swap.total if swap.total else 0.0
     most, ulimit = _process_limit()
-    return Machine(max(min([free, *left]), 0), _cpus(), most, share, ulimit)
+    return Machine(max(min([free, *left]), 0), usable_cpus(), most, share, ulimit)
 
 
-def _cpus() -> int:
+def usable_cpus() -> int:
     """Return CPUs by affinity and quota; what is left of a quota beyond whole CPUs goes to the scheduler."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroups.cpu_quota()
     return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def reader_threads(n_workers: int) -> int:
+    """Return with how many threads each of some workers unpacks what it reads: their share of the CPUs."""
+    return max(usable_cpus() // n_workers, 1)
 
 
 def _process_limit() -> tuple[int | None, str]:

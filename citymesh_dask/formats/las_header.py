@@ -17,8 +17,8 @@ from pathlib import Path
 from ..errors import InputError, InputMissingError
 
 EXPECTED = "a LAS or LAZ file"
-_WHOLE = "copy or download it again"
-_DAMAGED = "the file is damaged; copy or download it again"
+WHOLE = "copy or download it again"
+DAMAGED = "the file is damaged; copy or download it again"
 _HEADER_BYTES = 375
 _OLD_HEADER_BYTES = 227
 _VLR_BYTES = 54
@@ -75,13 +75,10 @@ def read_las_header(path: str) -> LasHeader:
         _check_layout(path, header, (header_bytes, data_start, n_vlrs, record), size)
         if header.n_points == 0:
             raise InputError(path, "it holds no points", "at least one point", "leave the file out")
-        if header.compressed:
-            stream.seek(data_start)
-            _check_chunk_table(path, stream.read(8), data_start, size)
-        elif data_start + header.n_points * record > size:
+        if not header.compressed and data_start + header.n_points * record > size:
             missing = data_start + header.n_points * record - size
             found = f"the file is cut off: {missing} of the bytes that its {header.n_points} points take are missing"
-            raise InputError(path, found, f"{size + missing} bytes", _WHOLE)
+            raise InputError(path, found, f"{size + missing} bytes", WHOLE)
     _check_numbers(path, header)
     return header
 
@@ -94,7 +91,7 @@ def _file_size(path: str) -> int:
         raise InputError(path, "it is no file that may be read", EXPECTED, "check the path and its permissions")
     size = file.stat().st_size
     if size == 0:
-        raise InputError(path, "the file is empty (0 bytes)", EXPECTED, _WHOLE)
+        raise InputError(path, "the file is empty (0 bytes)", EXPECTED, WHOLE)
     return size
 
 
@@ -103,7 +100,7 @@ def _check_signature(path: str, head: bytes) -> None:
         found = f"the content is no LAS file (it begins with {head[:8]!r})"
         raise InputError(path, found, EXPECTED, "give the right file, or convert it with PDAL")
     if len(head) < _OLD_HEADER_BYTES or (head[25] >= 4 and len(head) < _HEADER_BYTES):
-        raise InputError(path, f"the file is cut off inside its header ({len(head)} bytes)", EXPECTED, _WHOLE)
+        raise InputError(path, f"the file is cut off inside its header ({len(head)} bytes)", EXPECTED, WHOLE)
 
 
 def _parse(head: bytes, layout: int) -> LasHeader:
@@ -121,31 +118,21 @@ def _check_layout(path: str, header: LasHeader, layout: tuple[int, int, int, int
     if header.version[0] != 1 or header.version[1] > 4 or header.point_format >= len(_RECORD_BYTES):
         version = ".".join(map(str, header.version))
         found = f"version {version}, point format {header.point_format}"
-        raise InputError(path, found, "LAS 1.0 to 1.4, point formats 0 to 10", _DAMAGED)
+        raise InputError(path, found, "LAS 1.0 to 1.4, point formats 0 to 10", DAMAGED)
     if header_bytes < _OLD_HEADER_BYTES or record < _RECORD_BYTES[header.point_format]:
-        raise InputError(path, f"header of {header_bytes} bytes, points of {record} bytes", "LAS sizes", _DAMAGED)
+        raise InputError(path, f"header of {header_bytes} bytes, points of {record} bytes", "LAS sizes", DAMAGED)
     if header_bytes + n_vlrs * _VLR_BYTES > data_start:
         found = f"{n_vlrs} variable length records before byte {data_start}"
-        raise InputError(path, found, "records that fit between header and points", _DAMAGED)
+        raise InputError(path, found, "records that fit between header and points", DAMAGED)
     if data_start > size or (data_start + 8 > size and header.n_points):
-        raise InputError(path, f"the file is cut off: its points begin at byte {data_start} of {size}", "", _WHOLE)
-
-
-def _check_chunk_table(path: str, start: bytes, data_start: int, size: int) -> None:
-    """LAZ data begin with the place of the chunk table, which a finished writer puts at their end."""
-    (table,) = struct.unpack("<q", start)
-    if table == -1:  # written to a pipe: the place stands in the last bytes, lazrs looks there
-        return
-    if not data_start + 8 <= table <= size - 8:
-        found = f"the file is cut off: its chunk table should be at byte {table} of {size}"
-        raise InputError(path, found, "a whole LAZ file", _WHOLE)
+        raise InputError(path, f"the file is cut off: its points begin at byte {data_start} of {size}", "", WHOLE)
 
 
 def _check_numbers(path: str, header: LasHeader) -> None:
     numbers = (*header.bounds, *header.scales, *header.offsets)
     if not all(map(math.isfinite, numbers)) or min(header.scales) <= 0:
         found = f"bounds {header.bounds}, scales {header.scales}, offsets {header.offsets} in its header"
-        raise InputError(path, found, "finite numbers and positive scales", _DAMAGED)
+        raise InputError(path, found, "finite numbers and positive scales", DAMAGED)
     x0, y0, z0, x1, y1, z1 = header.bounds
     if x0 > x1 or y0 > y1 or z0 > z1 or (x0 == x1 and y0 == y1 and header.n_points > 1):
         found = f"impossible extent {header.bounds} in its header"

@@ -20,6 +20,7 @@ from laspy.errors import LaspyException
 
 from ..errors import InputError, InputMissingError
 from .las_header import EXPECTED, read_las_header
+from .laz_chunks import laz_chunks, read_chunks
 
 _Float64 = npt.NDArray[np.float64]
 
@@ -163,18 +164,36 @@ def read_points(
             if reader.header.point_count != source.n_points:
                 found = f"{reader.header.point_count} points, {source.n_points} when the run began"
                 raise InputError(source.path, found, "an unchanged file", "run the command again")
-            if start:
-                reader.seek(start)
-            for first in range(start, stop, chunk):
-                wanted = min(chunk, stop - first)
-                points = reader.read_points(wanted)
-                if len(points) != wanted:
-                    raise _cut_off(source, f"points {first + len(points)} to {first + wanted} are missing")
+            found_points = 0
+            for points in _records(reader, source.path, start, stop, chunk):
+                found_points += len(points)
                 yield _decode(source, points, z_scale)
+        if found_points != stop - start:
+            raise _cut_off(source, f"points {start + found_points} to {stop} are missing")
     except (LaspyException, lazrs.LazrsError, OSError, ValueError, EOFError) as error:
         if isinstance(error, InputError):
             raise
         raise _cut_off(source, f"points {start} to {stop}: {error}") from error
+
+
+def _records(reader: laspy.LasReader, path: str, start: int, stop: int, most: int) -> Iterator[Any]:
+    """Yield points ``start:stop``, at most so many at a time, until the file ends."""
+    if start >= stop:
+        return
+    if not reader.header.are_points_compressed:
+        reader.seek(start)
+    else:
+        chunks = laz_chunks(path, reader.header)
+        if chunks.largest <= most:
+            yield from read_chunks(chunks, start, stop, most=most, fields=_FIELDS)
+            return
+        for first in range(0, start, most):  # chunks that are too large to be unpacked whole
+            reader.read_points(min(most, start - first))
+    for first in range(start, stop, most):
+        points = reader.read_points(min(most, stop - first))
+        if not len(points):
+            return
+        yield points
 
 
 def _cut_off(source: PointSource, what: str) -> InputError:
@@ -210,6 +229,8 @@ def _survey(path: str) -> PointSource:
     except (LaspyException, lazrs.LazrsError, OSError, ValueError, EOFError) as error:
         found = f"the header cannot be read: {error}"
         raise InputError(path, found, EXPECTED, "copy or download it again") from error
+    if las.are_points_compressed:
+        laz_chunks(path, las)
     version = ".".join(map(str, header.version))
     return PointSource(
         path, header.n_points, header.bounds, crs, header.scales, version, header.point_format, copc, unit

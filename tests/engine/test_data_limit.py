@@ -22,6 +22,7 @@ from citymesh_dask.engine.data_limit import LEAST_DATA, data_limited
 from citymesh_dask.engine.events import TaskTrouble
 from citymesh_dask.engine.in_process import LocalExecutor
 from citymesh_dask.engine.local_cluster import close_cluster, local_cluster
+from citymesh_dask.engine.machine import reader_threads
 from citymesh_dask.engine.memory import FILE_SLACK_BYTES, process_memory
 from citymesh_dask.engine.plan import Plan, numbered_stage
 from citymesh_dask.engine.run import Run
@@ -197,13 +198,14 @@ def test_workers_that_come_back_are_like_those_before() -> None:
     executor = ClusterExecutor(client, own)
 
     def found() -> list[Any]:
-        return [*client.run(shares).values(), *client.run(share_that_ends, nanny=True).values()]
+        threads = client.run(os.getenv, "RAYON_NUM_THREADS").values()
+        return [*client.run(shares).values(), *client.run(share_that_ends, nanny=True).values(), *threads]
 
     before = found()
     with executor.alone():
         assert len(client.run(os.getpid)) == 1
     executor._restore()
-    assert len(before) == 4 and found() == before
+    assert len(before) == 6 and before[-1] == str(reader_threads(2)) and found() == before
     executor.close()
 
 

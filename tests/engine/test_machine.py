@@ -24,6 +24,7 @@ from citymesh_dask.engine.machine import (
     choose_resources,
     free_space,
     most_workers,
+    reader_threads,
     resources_of,
     survey_machine,
 )
@@ -232,7 +233,8 @@ def test_with_half_of_the_swap_in_use_one_worker_is_taken(monkeypatch: pytest.Mo
 
 
 def test_candidates_go_from_many_workers_to_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("citymesh_dask.engine.machine._cpus", lambda: 3)
+    monkeypatch.setattr("citymesh_dask.engine.machine.usable_cpus", lambda: 3)
+    assert [reader_threads(count) for count in (1, 2, 3, 8)] == [3, 1, 1, 1]
     found = [(one.n_workers, one.scheduler) for one in candidate_resources("4GB")]
     assert found == [(3, "processes"), (2, "processes"), (1, "processes"), (1, "synchronous")]
     assert [(one.n_workers, one.scheduler) for one in candidate_resources("4GB", 2)] == [(2, "processes")]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import laspy
+import lazrs
 import numpy as np
 import pytest
 
@@ -48,10 +51,96 @@ def test_any_range_in_any_chunks_is_the_same(tmp_path: Path):
     write_las(tmp_path / "a.laz")
     (source,) = survey_points([tmp_path / "a.laz"])
     whole = joined(source)["z"]
-    for start, stop, chunk in ((0, 50_000, 7_000), (49_999, 50_001, 1), (123_456, N_POINTS + 5, 500_000)):
-        part = np.concatenate([c.z for c in read_points(source, start, stop, chunk=chunk)])
-        assert np.array_equal(part, whole[start:stop])
+    ranges = ((0, 50_000, 7_000), (49_999, 50_001, 1), (60_000, 129_999, 60_000), (123_456, N_POINTS + 5, 500_000))
+    for start, stop, chunk in ranges:
+        found = list(read_points(source, start, stop, chunk=chunk))
+        assert np.array_equal(np.concatenate([c.z for c in found]), whole[start:stop])
+        assert max(len(c.z) for c in found) <= chunk
     assert not list(read_points(source, 5, 5))
+
+
+def write_uneven_laz(path: Path, las: laspy.LasData, sizes: Sequence[int]) -> None:
+    """Write points as a LAZ file with chunks of these sizes, as COPC has them."""
+    las.update_header()
+    header = copy.deepcopy(las.header)
+    packing = lazrs.LazVlr.new_for_compression(header.point_format.id, 0, use_variable_size_chunks=True)
+    header.vlrs.append(laspy.vlrs.known.LasZipVlr(packing.record_data()))
+    header.are_points_compressed = True
+    with path.open("wb") as file:
+        header.write_to(file)
+        compressor = lazrs.LasZipCompressor(file, packing)
+        for records in np.split(las.points.array, np.cumsum(sizes)):
+            if len(records):
+                compressor.compress_many(records.tobytes())
+                compressor.finish_current_chunk()
+        compressor.done()
+
+
+@pytest.mark.parametrize("chunk", [3_000, 12_000, 500_000])
+def test_ranges_of_chunks_of_different_sizes(tmp_path: Path, chunk: int):
+    """Readers that seek give other points there."""
+    las = write_las(tmp_path / "a.las", n=20_000)
+    sizes = [9_000, 100, 1, 4_000, 2_500]
+    write_uneven_laz(tmp_path / "a.laz", las, sizes)
+    plain, uneven = survey_points([tmp_path / "a.las", tmp_path / "a.laz"])
+    whole = joined(plain)
+    ends = np.cumsum([0, *sizes])
+    for start in {0, 1, *ends.tolist(), *(ends - 1).tolist()[1:], 19_999}:
+        for stop in (start + 1, start + 2, start + 5_000, 20_000):
+            part = joined(uneven, start=start, stop=stop, chunk=chunk)
+            assert all(np.array_equal(part[name], whole[name][start:stop]) for name in whole)
+
+
+def test_any_range_of_copc_is_the_same():
+    (source,) = survey_points(
+        [city_data("ign_77050_six_tiles", "test_data_77050_627755_LA93_IGN69_buildings.copc.laz")]
+    )
+    whole = joined(source)
+    for start in (1, 57_377, 57_378, 57_379, 61_874, 66_955, 70_151, 73_354):  # its chunks begin at 57378, 61874, ...
+        part = joined(source, start=start, stop=start + 3_000)
+        assert all(np.array_equal(part[name], whole[name][start : start + 3_000]) for name in whole)
+
+
+@pytest.mark.parametrize("n_chunks", [0, 2, 4, 100, 130_001, 0xFFFFFFF0])
+def test_laz_with_another_table_of_chunks_is_refused(tmp_path: Path, n_chunks: int):
+    """lazrs takes memory for as many as are stated: four billion of them would end the process."""
+    write_las(tmp_path / "a.laz")
+    with laspy.open(tmp_path / "a.laz") as reader:
+        offset = reader.header.offset_to_point_data
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    (place,) = struct.unpack_from("<q", data, offset)
+    struct.pack_into("<I", data, place + 4, n_chunks)
+    (tmp_path / "a.laz").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.laz: .*its chunk table.* (cannot be read|points in)"):
+        survey_points([tmp_path / "a.laz"])
+
+
+@pytest.mark.parametrize("place", [-1_000, -1, 8, 5_000, 1 << 60])
+def test_laz_whose_table_of_chunks_is_elsewhere_is_refused(tmp_path: Path, place: int):
+    write_las(tmp_path / "a.laz")
+    with laspy.open(tmp_path / "a.laz") as reader:
+        offset = reader.header.offset_to_point_data
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    struct.pack_into("<q", data, offset, place)
+    (tmp_path / "a.laz").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.laz: .*its chunk table"):
+        survey_points([tmp_path / "a.laz"])
+
+
+def test_laz_that_was_written_to_a_pipe(tmp_path: Path):
+    """The place of its chunk table stands in its last bytes."""
+    write_las(tmp_path / "a.laz")
+    (source,) = survey_points([tmp_path / "a.laz"])
+    whole = joined(source)
+    with laspy.open(tmp_path / "a.laz") as reader:
+        offset = reader.header.offset_to_point_data
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    place = data[offset : offset + 8]
+    struct.pack_into("<q", data, offset, -1)
+    (tmp_path / "a.laz").write_bytes(data + place)
+    (source,) = survey_points([tmp_path / "a.laz"])
+    part = joined(source, start=60_000, stop=110_000)
+    assert all(np.array_equal(part[name], whole[name][60_000:110_000]) for name in whole)
 
 
 def test_heights_are_scaled_to_metres(tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....engine.machine import Resources
+from ....engine.machine import Resources, reader_threads
 from ....engine.memory import RESERVED_BYTES
 from ....engine.plan import Plan, Stage
 from ....tiles import MESH_UNITS
@@ -17,8 +17,6 @@ from .limits import disk_needs
 from .projections import ENDING_BYTES
 from .work import wall_seconds
 
-READER_THREADS = 1
-"""Each worker decompresses with one thread: the workers are what works side by side."""
 _RESERVE_SLACK = 1.1
 """Idle workers that hold so many times what is reserved for them are worth a note."""
 
@@ -73,7 +71,7 @@ def _memory_facts(resources: Resources) -> dict[str, Any]:
         "n_tasks": resources.n_tasks,
         "n_workers": resources.n_workers,
         "scheduler": resources.scheduler,
-        "reader_threads": READER_THREADS,
+        "reader_threads": 0 if resources.foreign else reader_threads(resources.n_workers),
     }
 
 
@@ -104,7 +102,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"{facts['triangles']:,} triangles in all, at most {facts['triangles_of_a_tile']:,} in one; "
         f"merged by {facts['fan_in']}",
         f"input: {facts['footprints_per_task']:,} footprints and {facts['points_per_task']:,} points per task, "
-        f"{facts['reader_threads']} reader thread(s) per worker",
+        f"{facts['reader_threads'] or 'as many as CPUs'} reader thread(s) per worker",
     ]
     lines += [
         f"disk {disk['flag']} {disk['folder']}: {disk['needed_bytes'] / 1e6:,.1f} MB needed, "
