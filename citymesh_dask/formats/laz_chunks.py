@@ -6,6 +6,7 @@ somewhere else (lazrs 0.8.2: other points without an error, or "failed to fill w
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,14 +71,14 @@ def laz_chunks(path: str, header: laspy.LasHeader) -> LazChunks:
     InputError
         If its table of chunks, which a writer puts at the end, is missing, or belongs to other points.
     """
-    record = bytes(header.vlrs.get("LasZipVlr")[0].record_data)
+    record, packing = _packing(path, header)
     size, first = Path(path).stat().st_size, header.offset_to_point_data + _OFFSET_BYTES
     with open(path, "rb") as file:
         end = _table_place(file, header, size)
         if not first <= end <= size - _TABLE_HEAD.itemsize:
             found = f"the file is cut off: its chunk table should be at byte {end} of {size}"
             raise InputError(path, found, "a whole LAZ file", WHOLE)
-        table = _table(file, header, end, lazrs.LazVlr(record))
+        table = _table(file, header, end, packing)
     if table is None:
         found = f"the file is cut off or damaged: its chunk table, at byte {end} of {size}, cannot be read"
         raise InputError(path, found, "a whole LAZ file", WHOLE)
@@ -89,6 +90,16 @@ def laz_chunks(path: str, header: laspy.LasHeader) -> LazChunks:
         found += f"the file {header.point_count} points in {end - first} bytes"
         raise InputError(path, found, "a table of the same points", DAMAGED)
     return LazChunks(path, header, points, first + places, record)
+
+
+def _packing(path: str, header: laspy.LasHeader) -> tuple[bytes, lazrs.LazVlr]:
+    """Return how points are packed, from the record that LASzip leaves in the header."""
+    for record in header.vlrs.get("LasZipVlr"):
+        with contextlib.suppress(lazrs.LazrsError):
+            packing = lazrs.LazVlr(record.record_data)
+            if packing.item_size() == header.point_format.size:
+                return bytes(record.record_data), packing
+    raise InputError(path, "its header does not say how its points are packed", "a record of LASzip", DAMAGED)
 
 
 def _table_place(file: BinaryIO, header: laspy.LasHeader, size: int) -> int:

@@ -127,6 +127,17 @@ def test_laz_whose_table_of_chunks_is_elsewhere_is_refused(tmp_path: Path, place
         survey_points([tmp_path / "a.laz"])
 
 
+@pytest.mark.parametrize("change", [(0, b"lazy encoded"), (54, b"\xff" * 40)])
+def test_laz_that_does_not_say_how_it_is_packed(tmp_path: Path, change: tuple[int, bytes]):
+    write_las(tmp_path / "a.laz", n=1_000)
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    place = data.index(b"laszip encoded") + change[0]
+    data[place : place + len(change[1])] = change[1]
+    (tmp_path / "a.laz").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.laz: .*(does not say how its points are packed|cannot be read)"):
+        survey_points([tmp_path / "a.laz"])
+
+
 def test_laz_that_was_written_to_a_pipe(tmp_path: Path):
     """The place of its chunk table stands in its last bytes."""
     write_las(tmp_path / "a.laz")
