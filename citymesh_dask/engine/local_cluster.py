@@ -22,9 +22,11 @@ from .main_guard import MAIN_GUARD, check_main_guard
 from .memory import FILE_SLACK_BYTES
 from .signals import begin_tracker, undisturbed
 
-_WORKER_MEMORY = {"target": 0.3, "spill": 0.4, "pause": False, "terminate": 0.95}
-"""Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Workers are not
-paused: what tasks leave behind is on disk, so a paused worker has nothing to give back and would wait for ever."""
+_WORKER_MEMORY = {"target": 0.3, "spill": False, "pause": False, "terminate": 0.95}
+"""Shares of a worker's limit; with Dask's defaults results of 150 MB on 400 MB workers killed them. Results go to disk
+by their own size (target) only: by the memory of the process (spill) receipts would go, one small file each, whenever a
+task takes much or there are tens of thousands of them, and nothing would be won. Workers are not paused: what tasks
+leave behind is on disk, so a paused worker has nothing to give back and would wait for ever."""
 _ALLOWED_FAILURES = 1
 """A task whose second worker dies has failed. Dask blames every task that waits at a worker which dies: with none
 allowed all of those would fail at the first death, with Dask's three a task that kills takes four workers along."""
