@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dask
@@ -124,9 +123,8 @@ def _register(client: Client, plugin: DataLimit) -> None:
 def close_cluster(client: Client, cluster: LocalCluster) -> None:
     """Close a client and its local cluster, which goes whatever becomes of the client.
 
-    The scheduler forgets the tasks of a client that leaves in one go, and what that leaves is collected in one go. For
-    100,000 either takes longer than Dask waits for the end of workers, which would stay half closed; so the first is
-    waited for, and the second put off.
+    The scheduler forgets the tasks of a client that leaves in one go. For 100,000 of them that takes as long as Dask
+    waits for the end of workers, which would stay half closed; so it is waited for.
     """
     name, end = client.id, time.monotonic() + _FORGET_SECONDS
     try:
@@ -134,20 +132,7 @@ def close_cluster(client: Client, cluster: LocalCluster) -> None:
         while name in cluster.scheduler.clients and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
     finally:
-        with _no_collection():
-            cluster.close()
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Put the collection of garbage off."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+        cluster.close()
 
 
 def worker_settings(*, n_workers: int, worker_bytes: int) -> Any:
