@@ -131,12 +131,13 @@ class ClusterExecutor:
             return True
         finished = len(by_status.get("finished", ()))
         outcomes = answer_of(self._client, lambda: _outcomes(self._client, futures, finished), self._look_around)
-        for future, (_, error) in zip(futures, outcomes, strict=True):
+        go_on = True
+        for future, (receipt, error) in zip(futures, outcomes, strict=True):
+            name = names[future.key]
             if error is not None:
-                self._watch.explain(names[future.key], error)
-        pairs = zip(futures, outcomes, strict=True)
-        told = [on_end(names[future.key], *outcome) for future, outcome in pairs]
-        return all(told)  # every one of them was told, whatever is said of the first
+                self._watch.explain(name, error)
+            go_on = on_end(name, receipt, error) and go_on  # every one of them, whatever is said of the first
+        return go_on
 
     def _look_around(self) -> None:
         """Look whether an answer can still come."""

@@ -1,9 +1,9 @@
-"""Is a LAS or LAZ file there and whole? Asked of the header's bytes before laspy is.
+"""Is a LAS or LAZ file there, and a LAS file whole? Asked of the header's bytes before laspy is.
 
 A damaged header makes a reader allocate without limit or read half a file without a word; here the
 few numbers that matter are compared with the size of the file. Nothing else about points belongs here.
 
-Source: ASPRS LAS specification 1.4-R15, public header block; LASzip specification 1.4-R1, chunk table.
+Source: ASPRS LAS specification 1.4-R15, public header block.
 """
 
 from __future__ import annotations

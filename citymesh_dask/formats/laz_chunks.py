@@ -2,6 +2,8 @@
 
 The readers of laspy and lazrs seek, too, but in files whose chunks differ in size, as those of COPC do, they end up
 somewhere else (lazrs 0.8.2: other points without an error, or "failed to fill whole buffer").
+
+Source: LASzip specification 1.4-R1, chunk table.
 """
 
 from __future__ import annotations
@@ -151,11 +153,12 @@ def read_chunks(
         for first, last in pairwise(_groups(chunks.points, start, stop, most)):
             file.seek(chunks.places[first])
             packed = file.read(int(chunks.places[last] - chunks.places[first]))
-            ends = np.stack([chunks.points, chunks.places], axis=1)[first : last + 1]
-            table = list(map(tuple, np.diff(ends, axis=0).tolist()))
+            counts, sizes = (np.diff(ends[first : last + 1]).tolist() for ends in (chunks.points, chunks.places))
             begin, end = chunks.points[first], chunks.points[last]
             raw = np.zeros((end - begin) * header.point_format.size, np.uint8)
-            lazrs.decompress_points_with_chunk_table(packed, chunks.record, raw, table, selection)
+            lazrs.decompress_points_with_chunk_table(
+                packed, chunks.record, raw, list(zip(counts, sizes, strict=True)), selection
+            )
             wanted = raw.view(header.point_format.dtype())[max(start - begin, 0) : stop - begin]
             yield ScaleAwarePointRecord(wanted, header.point_format, header.scales, header.offsets)
 

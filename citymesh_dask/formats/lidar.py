@@ -19,7 +19,7 @@ from laspy import DecompressionSelection, LazBackend
 from laspy.errors import LaspyException
 
 from ..errors import InputError, InputMissingError
-from .las_header import EXPECTED, read_las_header
+from .las_header import EXPECTED, WHOLE, read_las_header
 from .laz_chunks import laz_chunks, read_chunks
 
 _Float64 = npt.NDArray[np.float64]
@@ -198,7 +198,7 @@ def _records(reader: laspy.LasReader, path: str, start: int, stop: int, most: in
 
 def _cut_off(source: PointSource, what: str) -> InputError:
     found = f"the points cannot be read; the file is cut off or damaged ({what})"
-    return InputError(source.path, found, EXPECTED, "copy or download it again")
+    return InputError(source.path, found, EXPECTED, WHOLE)
 
 
 def _expand(path: str) -> list[str]:
@@ -228,7 +228,7 @@ def _survey(path: str) -> PointSource:
             unit = _height_unit(las)
     except (LaspyException, lazrs.LazrsError, OSError, ValueError, EOFError) as error:
         found = f"the header cannot be read: {error}"
-        raise InputError(path, found, EXPECTED, "copy or download it again") from error
+        raise InputError(path, found, EXPECTED, WHOLE) from error
     if las.are_points_compressed:
         laz_chunks(path, las)
     version = ".".join(map(str, header.version))

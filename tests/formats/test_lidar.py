@@ -59,6 +59,12 @@ def test_any_range_in_any_chunks_is_the_same(tmp_path: Path):
     assert not list(read_points(source, 5, 5))
 
 
+def bytes_and_points(path: Path) -> tuple[bytearray, int]:
+    """Return the bytes of a file, and where those of its points begin: in LAZ with the place of the chunk table."""
+    with laspy.open(path) as reader:
+        return bytearray(path.read_bytes()), reader.header.offset_to_point_data
+
+
 def write_uneven_laz(path: Path, las: laspy.LasData, sizes: Sequence[int]) -> None:
     """Write points as a LAZ file with chunks of these sizes, as COPC has them."""
     las.update_header()
@@ -105,9 +111,7 @@ def test_any_range_of_copc_is_the_same():
 def test_laz_with_another_table_of_chunks_is_refused(tmp_path: Path, n_chunks: int):
     """lazrs takes memory for as many as are stated: four billion of them would end the process."""
     write_las(tmp_path / "a.laz")
-    with laspy.open(tmp_path / "a.laz") as reader:
-        offset = reader.header.offset_to_point_data
-    data = bytearray((tmp_path / "a.laz").read_bytes())
+    data, offset = bytes_and_points(tmp_path / "a.laz")
     (place,) = struct.unpack_from("<q", data, offset)
     struct.pack_into("<I", data, place + 4, n_chunks)
     (tmp_path / "a.laz").write_bytes(data)
@@ -118,9 +122,7 @@ def test_laz_with_another_table_of_chunks_is_refused(tmp_path: Path, n_chunks: i
 @pytest.mark.parametrize("place", [-1_000, -1, 8, 5_000, 1 << 60])
 def test_laz_whose_table_of_chunks_is_elsewhere_is_refused(tmp_path: Path, place: int):
     write_las(tmp_path / "a.laz")
-    with laspy.open(tmp_path / "a.laz") as reader:
-        offset = reader.header.offset_to_point_data
-    data = bytearray((tmp_path / "a.laz").read_bytes())
+    data, offset = bytes_and_points(tmp_path / "a.laz")
     struct.pack_into("<q", data, offset, place)
     (tmp_path / "a.laz").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.laz: .*its chunk table"):
@@ -143,9 +145,7 @@ def test_laz_that_was_written_to_a_pipe(tmp_path: Path):
     write_las(tmp_path / "a.laz")
     (source,) = survey_points([tmp_path / "a.laz"])
     whole = joined(source)
-    with laspy.open(tmp_path / "a.laz") as reader:
-        offset = reader.header.offset_to_point_data
-    data = bytearray((tmp_path / "a.laz").read_bytes())
+    data, offset = bytes_and_points(tmp_path / "a.laz")
     place = data[offset : offset + 8]
     struct.pack_into("<q", data, offset, -1)
     (tmp_path / "a.laz").write_bytes(data + place)
